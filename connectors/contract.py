@@ -1,0 +1,284 @@
+"""
+What a connector is. Authors read this first.
+
+A connector turns a system's words into ours: deliveries into events, records into declared fields,
+actions into writes. It never retries, sleeps, logs secrets or keeps state of its own; everything it
+needs comes in as an argument. It tells the engine what to do next by the error it raises
+(`penstock.errors`): `Unavailable` later, `Rejected` never, `AuthFailed` shut the gate,
+`Conflict` read again, `NotFound`, `UnknownOutcome` look before writing again.
+
+When each method is called:
+
+- `receive` once per HTTP delivery, before the answer; pure: bytes in, events or a handshake out.
+- `fetch` of a lookup while the context is assembled, and of `Action.reads` right before a write.
+- `write` of an action inside a ledger step; `find` before it whenever an earlier try may have worked.
+- `own` for every event, before it may cost anything.
+- `health` at start, from `doctor`, and as the probe of a shut gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from penstock.http import Response
+from schemas.entries import ActionClass
+from schemas.events import Event
+
+JsonSchema = Mapping[str, Any]
+Record = dict[str, Any]
+WriteMode = Literal["add", "replace-own"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """
+    One HTTP request as it arrived.
+    """
+
+    method: str
+    url: str
+    """The public URL the sender used (some signatures cover it)."""
+    headers: Mapping[str, str]
+    """Lower-case names."""
+    body: bytes
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """
+    What to answer at once, instead of 202: a handshake.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """
+    What a delivery means: events to publish, or a handshake to answer, or neither (an ignored kind).
+    """
+
+    events: tuple[Event, ...] = ()
+    reply: Reply | None = None
+    ignored: str | None = None
+    """Why a well-signed delivery carries no event for us."""
+
+
+class Call(Protocol):
+    """
+    One piece of work for one run; given to every lookup and action.
+    """
+
+    key: str
+    """Idempotency key, stable over attempts of this step."""
+    slot: str
+    """Stable over runs: this pipeline's delivery to this record. `replace-own` finds our earlier write by it."""
+    deadline: float
+    """Monotonic seconds; nothing is sent after it."""
+
+    async def send(self, method: str, url: str, **kw: Any) -> Response:
+        """
+        Send a request with this connection's auth, rate budget, fence and size cap.
+
+        Keywords as `httpx.Request`: `params`, `headers`, `json`, `content`; and `write=True` for a
+        request with effect, so that a lost answer is `UnknownOutcome` instead of `Unavailable`.
+        Error statuses are raised by the connector's error map.
+        """
+        ...
+
+    def fence(self) -> None:
+        """
+        Raise `Fenced` when the lane is lost; the last call before a client we do not own sends.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """
+    What a write left behind.
+    """
+
+    remote_id: str | None = None
+    version: str | None = None
+    url: str | None = None
+    already: bool = False
+    """True when our earlier try was found and nothing was sent now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """
+    A read that returns declared fields.
+    """
+
+    name: str
+    description: str
+    fields: Mapping[str, JsonSchema]
+    """Every field it can return, with its schema; nothing else ever leaves it."""
+    many: bool
+    """True: a list of records, newest first; False: one record."""
+    ttl: float
+    """Seconds a result may be reused; 0 never. `Action.reads` always reads fresh."""
+    timeout: float
+    fetch: Callable[[str, Call, int], Awaitable[list[Record]]]
+    """`fetch(by, call, most)`: at most *most* records; one record is a list of one. Raises `NotFound`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """
+    A write with an idempotency class.
+    """
+
+    name: str
+    description: str
+    idempotency: ActionClass
+    takes: frozenset[Literal["text", "fields"]]
+    """`text`: `deliver.template` renders it. `fields`: `deliver.set` gives them."""
+    modes: tuple[WriteMode, ...]
+    """The first is the default."""
+    sets: frozenset[str] | None
+    """Fields it may set; None when any."""
+    emits: frozenset[str]
+    """Event types this write causes."""
+    touches: frozenset[str]
+    """Names of changed fields its echo reports, for loop net 2."""
+    reads: str | None
+    """Lookup that re-reads the record before the write, as `record` in `unless`."""
+    key_lifetime: float | None
+    """Seconds the system remembers the key; None for ever. Only for `keyed`."""
+    timeout: float
+    write: Callable[[str, Mapping[str, Any], WriteMode, Call], Awaitable[Written]]
+    """`write(record, args, mode, call)`; args: `{"text": str}` and/or `{"fields": {...}}`."""
+    find: Callable[[str, WriteMode, Call], Awaitable[Written | None]] | None
+    """`find(record, mode, call)`: our write with `call.key`, if it took effect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """
+    Events and the cursor to save after they were published.
+    """
+
+    events: tuple[Event, ...]
+    cursor: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """
+    What a read-only call found.
+    """
+
+    state: Literal["ok", "auth", "down", "degraded"]
+    detail: str
+    acts_as: str | None = None
+    """The system's id of the account we write as."""
+    latency_ms: int = 0
+    quota_left: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """
+    A raw delivery and the events it must give: documentation, test and `preview` input at once.
+    """
+
+    name: str
+    headers: Mapping[str, str]
+    body: bytes
+    events: tuple[Mapping[str, Any], ...]
+    """Expected attributes (a subset) per event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookupSpec:
+    """
+    What `check` may know of a lookup.
+    """
+
+    name: str
+    description: str
+    fields: Mapping[str, JsonSchema]
+    many: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSpec:
+    """
+    What `check` may know of an action.
+    """
+
+    name: str
+    description: str
+    idempotency: ActionClass
+    takes: frozenset[Literal["text", "fields"]]
+    modes: tuple[WriteMode, ...]
+    sets: frozenset[str] | None
+    emits: frozenset[str]
+    touches: frozenset[str]
+    reads: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorSpec:
+    """
+    A connector as the catalog knows it: everything `check`, docs and editors need, no client.
+    """
+
+    name: str
+    description: str
+    settings: JsonSchema
+    """JSON Schema of its settings in `connections`; secret ones carry `"x-secret": true`."""
+    events: Mapping[str, JsonSchema]
+    """`ticket.created` -> schema of `event.data`."""
+    lookups: Mapping[str, LookupSpec]
+    actions: Mapping[str, ActionSpec]
+    guarded: bool
+    """True when it recognises its own writes by identity or marker."""
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """
+    One configured connection to a system.
+    """
+
+    name: str
+    """The connector's name, e.g. `zendesk`."""
+    acts_as: str | None
+    """Learned from `health`; the identity that loop net 1 compares with."""
+    events: Mapping[str, JsonSchema]
+    lookups: Mapping[str, Lookup]
+    actions: Mapping[str, Action]
+    samples: Sequence[Sample]
+
+    def receive(self, delivery: Delivery) -> Received:
+        """
+        Verify and translate one delivery. Raises `Forged` (401) or `Rejected` (400).
+        """
+        ...
+
+    def poll(self, cursor: bytes | None, call: Call) -> AsyncIterator[Page]:
+        """
+        Read changes since *cursor*; the engine saves a page's cursor after publishing it.
+        """
+        ...
+
+    def own(self, event: Event) -> str | None:
+        """
+        Return why *event* is our own write, e.g. `actor=4711`; None when it is not.
+        """
+        ...
+
+    async def health(self, call: Call) -> Health:
+        """
+        Make one cheap authenticated read. Never raises for a system that is down or refuses us.
+        """
+        ...

@@ -1,0 +1,115 @@
+"""
+The event: one change in a business system, as a CloudEvents 1.0 envelope.
+
+Two encodings, both from the CloudEvents specifications: structured JSON (`to_json`, `from_json`) and
+the Kafka protocol binding in binary mode (`to_kafka`, `from_kafka`), where attributes travel as
+`ce_` headers and the data alone is the record's value.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+_ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "dataschema")
+_EXTENSIONS = ("partitionkey", "traceparent", "actor", "ownwrite", "depth", "tenant")
+
+
+class Event(BaseModel):
+    """
+    One change in a system. `(source, id)` is its identity and is stable over redeliveries.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Text
+    """Derived from the change itself, never from the delivery."""
+    source: Text
+    """URI of the remote account, e.g. `https://acme.zendesk.com`; never the connection's name."""
+    type: Text
+    """`object.past-participle`, e.g. `ticket.created`."""
+    subject: Text
+    """The bare id of the record this event is about."""
+    time: AwareDatetime
+    """When the change happened, as the system says."""
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: str | None = None
+    data: dict[str, Any]
+    """The change, as JSON data."""
+
+    partitionkey: str | None = None
+    """What keeps order on the bus; the subject when not set."""
+    traceparent: str | None = None
+    """W3C trace context."""
+    actor: str | None = None
+    """Who made the change, in the system's own id."""
+    ownwrite: str | None = None
+    """Why the connector holds this for our own write, e.g. `actor=4711`; None when it does not."""
+    depth: int = Field(default=0, ge=0, le=64)
+    """How many of our own writes led to this event."""
+    tenant: str | None = None
+
+    @field_validator("data")
+    @classmethod
+    def _storable(cls, data: dict[str, Any]) -> dict[str, Any]:
+        orjson.dumps(data)  # refuses lone surrogates, NaN and integers over 64 bits
+        return data
+
+    @property
+    def key(self) -> str:
+        """
+        What keeps order: the partition key, by default the subject.
+        """
+        return self.partitionkey or self.subject
+
+    def to_json(self) -> bytes:
+        """
+        Return the structured JSON form.
+        """
+        return orjson.dumps(self._attributes() | {"datacontenttype": self.datacontenttype, "data": self.data})
+
+    @classmethod
+    def from_json(cls, body: bytes) -> Self:
+        """
+        Read the structured JSON form; raises pydantic's `ValidationError` (a `ValueError`).
+        """
+        return cls.model_validate_json(body)
+
+    def to_kafka(self) -> tuple[bytes, list[tuple[str, bytes]], bytes]:
+        """
+        Return key, headers and value of the Kafka protocol binding, binary mode.
+        """
+        headers = [("content-type", self.datacontenttype.encode())]
+        headers += [(f"ce_{name}", _text(value)) for name, value in self._attributes().items()]
+        return self.key.encode(), headers, orjson.dumps(self.data)
+
+    @classmethod
+    def from_kafka(cls, headers: list[tuple[str, bytes]], value: bytes) -> Self:
+        """
+        Read binary mode, or structured mode when the content type says so; raises `ValueError`.
+        """
+        found = {name.lower(): content for name, content in headers}
+        if found.get("content-type", b"").startswith(b"application/cloudevents+json"):
+            return cls.from_json(value)
+        known = {n: found[f"ce_{n}"].decode() for n in (*_ATTRIBUTES, *_EXTENSIONS) if f"ce_{n}" in found}
+        return cls.model_validate({**known, "data": orjson.loads(value)})
+
+    def _attributes(self) -> dict[str, Any]:
+        values: dict[str, Any] = {name: getattr(self, name) for name in (*_ATTRIBUTES, *_EXTENSIONS)}
+        values["time"] = _rfc3339(self.time)
+        if not self.depth:
+            del values["depth"]
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _text(value: Any) -> bytes:
+    return str(value).encode()
