@@ -14,7 +14,7 @@ statement and each a test:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -142,7 +142,8 @@ class WriteIntent:
 
     connection: str
     record: str
-    fields: Sequence[str]
+    fields: Mapping[str, str]
+    """Name of each field its echo reports as changed, and the hash of the value written to it."""
     value_hash: str
     """Hash of the rendered arguments."""
 

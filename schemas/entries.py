@@ -188,8 +188,10 @@ class WriteEntry(Entry):
     record: str
     step: str
     generation: int
-    fields: tuple[str, ...]
+    fields: dict[str, str]
+    """Name and value hash of each field the write's echo reports as changed."""
     value_hash: str
+    """Hash of the rendered arguments."""
     version: str | None = None
     """Remote id or version the system gave back."""
     state: Literal["open", "done", "unknown"]
