@@ -173,6 +173,12 @@ class Bus(Protocol):
         """
         ...
 
+    async def read(self, topic: str, partition: int, offset: int) -> Message | None:
+        """
+        Return one message for people to look at; None when it is not, or no longer, there.
+        """
+        ...
+
     async def close(self) -> None:
         """
         Finish what was accepted and close.

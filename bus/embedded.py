@@ -1,0 +1,127 @@
+"""
+The default bus: one SQLite file that survives kill -9 and power loss. It needs no server, and serves one host.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bus import logfile
+from bus.contract import Message, Partition, Position
+from bus.local import LocalBus
+from bus.lock import FileLock
+from bus.log import Heard, Placed, Span, unheard
+from bus.logfile import News, Ready
+from bus.reader import Reader
+from bus.writer import Writer
+from penstock.clock import Clock
+from penstock.errors import Invalid, Unavailable, Unreachable
+
+
+class FileLog:
+    """
+    Logs in a SQLite file. What is durable is also known here, so that nobody asks the disk whether there is news.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._clock = clock
+        self._heard: Heard = unheard
+        self._positions: dict[str, dict[Partition, int]] = {}
+        self._closed = False
+        self.topics: dict[str, int] = {}
+        self.spans: dict[Partition, Span] = {}
+        self._lock = _lock(path)
+        try:
+            self._writer = Writer(path, self._learn)
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise _refused(path, error) from error
+        except BaseException:
+            self._lock.release()
+            raise
+        self._reader = Reader(path)
+
+    async def create(self, topic: str, partitions: int) -> None:
+        self._check()
+        if topic not in self.topics:
+            await self._writer.submit(lambda file: file.create(topic, partitions))
+
+    async def append(self, placed: Sequence[Placed]) -> list[Position]:
+        self._check()
+        ready = [Ready(one, logfile.pack(one.message)) for one in placed]
+        return await self._writer.submit(lambda file: file.append(ready, self._clock.now_ms()))
+
+    async def read(self, wanted: Mapping[Partition, int], most: int) -> list[Message]:
+        self._check()
+        return await self._reader.read(wanted, most)
+
+    async def offset_at(self, partition: Partition, at_ms: int) -> int:
+        self._check()
+        return await self._reader.offset_at(partition, self.spans[partition], at_ms)
+
+    def positions(self, group: str, topic: str) -> dict[Partition, int]:
+        stored = self._positions.get(group, {})
+        return {partition: offset for partition, offset in stored.items() if partition.topic == topic}
+
+    def readers(self, partition: Partition) -> dict[str, int]:
+        return {group: stored[partition] for group, stored in self._positions.items() if partition in stored}
+
+    def listen(self, heard: Heard) -> None:
+        self._heard = heard
+
+    async def store(self, group: str, positions: Mapping[Partition, int]) -> None:
+        self._check()
+        wanted = dict(positions)
+        await self._writer.submit(lambda file: file.store(group, wanted))
+
+    async def trim(self, partition: Partition, before_ms: int, most: int) -> int:
+        self._check()
+        return await self._writer.submit(lambda file: file.trim(partition, before_ms, most))
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._reader.close()
+            await self._writer.close()
+            self._lock.release()
+
+    def _learn(self, news: News) -> None:
+        self.topics.update(news.topics)
+        self.spans.update(news.spans)
+        for group, positions in news.positions.items():
+            self._positions.setdefault(group, {}).update(positions)
+        if news.appended:
+            self._heard(news.appended)
+
+    def _check(self) -> None:
+        if self._closed:
+            message = "the bus is closed"
+            raise Unavailable(message)
+
+
+class EmbeddedBus(LocalBus):
+    """
+    A bus in the file *path*, which one process at a time may write.
+
+    Raises `Unreachable` when another process has it, `Invalid` when the file is not a bus.
+    """
+
+    def __init__(self, path: Path, *, partitions: int, keep: float, clock: Clock) -> None:
+        super().__init__(FileLog(path, clock), partitions=partitions, keep=keep, clock=clock)
+
+
+def _lock(path: Path) -> FileLock:
+    try:
+        logfile.create(path)
+        return FileLock(path)
+    except OSError as error:
+        message = f"the bus file {str(path)!r} cannot be opened: {error.strerror}"
+        raise Unreachable(message) from error
+
+
+def _refused(path: Path, error: sqlite3.Error) -> Invalid | Unreachable:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return Invalid(f"{str(path)!r} is not a bus file", hint="move it away, or give this hub another state folder")
+    return Unreachable(f"the bus file {str(path)!r} cannot be opened: {error}")

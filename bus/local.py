@@ -1,0 +1,188 @@
+"""
+A bus inside one process: topics, groups and waiting, on whatever `Log` it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Collection, Sequence
+
+from bus.contract import Message, Outgoing, Partition, Position, Rebalanced, Start
+from bus.log import Log, Placed
+from bus.members import Group, Member
+from bus.partitioner import Partitioner
+from penstock.clock import Clock
+from penstock.errors import Invalid, Unavailable
+
+_log = logging.getLogger(__name__)
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka allows, so that a hub can move there
+_MOST_MESSAGE_BYTES = 16 * 1024 * 1024
+_MOST_PARTITIONS = 1024
+_SWEEP_EVERY = 600.0  # seconds
+_SWEEP_CHUNK = 1000  # messages deleted per transaction, so that publishers never wait long
+
+
+class LocalBus:
+    """
+    The part of a bus that is the same in memory and in a file.
+    """
+
+    def __init__(self, log: Log, *, partitions: int, keep: float, clock: Clock) -> None:
+        self._log = log
+        self._partitions = partitions
+        self._keep = keep
+        self._clock = clock
+        self._partitioner = Partitioner()
+        self._groups: dict[tuple[str, str], Group] = {}
+        self._creating = asyncio.Lock()
+        self._closed = False
+        self._sweeper: asyncio.Task[None] | None = None
+        log.listen(self._wake)
+
+    async def ensure_topic(self, topic: str, partitions: int) -> None:
+        """
+        Create *topic*; raises `Invalid` when it exists with another partition count.
+        """
+        self._check()
+        async with self._creating:
+            if topic not in self._log.topics:
+                _check_topic(topic, partitions)
+                await self._log.create(topic, partitions)
+        if self._log.topics[topic] != partitions:
+            message = f"topic {topic!r} has {self._log.topics[topic]} partitions, not {partitions}"
+            hint = "the count is fixed when a topic is made, or keys would change places: set it back"
+            raise Invalid(message, hint=hint)
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[Position]:
+        """
+        Append *messages*, all or none, and return when they are durable.
+        """
+        self._check()
+        for topic in {message.topic for message in messages}:
+            await self._know(topic)
+        placed = [self._place(message) for message in messages]
+        return await self._log.append(placed) if placed else []
+
+    async def subscribe(
+        self,
+        topic: str,
+        group: str,
+        *,
+        start: Start = "now",
+        on_assigned: Rebalanced | None = None,
+        on_revoked: Rebalanced | None = None,
+    ) -> Member:
+        """
+        Join *group* on *topic*; *start* matters only the first time a group is seen.
+        """
+        self._check()
+        await self._know(topic)
+        await self._record_start(topic, group, start)
+        joined = self._groups.setdefault((topic, group), Group(self._log, topic, group))
+        member = Member(joined, on_assigned=on_assigned, on_revoked=on_revoked)
+        await joined.join(member)
+        return member
+
+    async def read(self, topic: str, partition: int, offset: int) -> Message | None:
+        """
+        Return one message for people to look at; None when it is not, or no longer, there.
+        """
+        self._check()
+        source = Partition(topic, partition)
+        if source not in self._log.spans or offset < 0:
+            return None
+        found = await self._log.read({source: offset}, 1)
+        return found[0] if found and found[0].offset == offset else None
+
+    async def sweep(self) -> int:
+        """
+        Delete what is older than the bus keeps messages; return how many went.
+        """
+        self._check()
+        before = self._clock.now_ms() - int(self._keep * 1000)
+        gone = 0
+        for partition in list(self._log.spans):
+            while deleted := await self._log.trim(partition, before, _SWEEP_CHUNK):
+                gone += deleted
+                self._warn_of_unread(partition)
+        return gone
+
+    async def close(self) -> None:
+        """
+        Finish what was accepted and close; whoever still waits gets `Unavailable`.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for group in self._groups.values():
+            group.abandon()
+        await self._log.close()
+
+    async def _know(self, topic: str) -> None:
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep_on())
+        if topic not in self._log.topics:
+            await self.ensure_topic(topic, self._partitions)
+
+    def _place(self, message: Outgoing) -> Placed:
+        if len(message.value) > _MOST_MESSAGE_BYTES:
+            text = f"a message of {len(message.value)} bytes for {message.topic!r}; at most {_MOST_MESSAGE_BYTES} fit"
+            raise Invalid(text)
+        number = self._partitioner.choose(message.topic, message.key, self._log.topics[message.topic])
+        return Placed(Partition(message.topic, number), message)
+
+    async def _record_start(self, topic: str, group: str, start: Start) -> None:
+        async with self._creating:
+            known = self._log.positions(group, topic)
+            partitions = [Partition(topic, number) for number in range(self._log.topics[topic])]
+            positions = {one: await self._starting(one, start) for one in partitions if one not in known}
+            if positions:
+                await self._log.store(group, positions)
+
+    async def _starting(self, partition: Partition, start: Start) -> int:
+        span = self._log.spans[partition]
+        if start == "now":
+            return span.end
+        if start == "oldest":
+            return span.first
+        return await self._log.offset_at(partition, start)
+
+    async def _sweep_on(self) -> None:
+        while True:
+            await self._clock.sleep(_SWEEP_EVERY)
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                _log.warning("old messages stay until the next sweep: %s", error)
+
+    def _warn_of_unread(self, partition: Partition) -> None:
+        first = self._log.spans[partition].first
+        for group, position in self._log.readers(partition).items():
+            if position < first:
+                lost = "group %r had not read %s/%d up to offset %d, and it is older than the bus keeps messages"
+                _log.warning(lost, group, partition.topic, partition.number, first)
+
+    def _wake(self, topics: Collection[str]) -> None:
+        for (topic, _), group in self._groups.items():
+            if topic in topics:
+                group.wake()
+
+    def _check(self) -> None:
+        if self._closed:
+            message = "the bus is closed"
+            raise Unavailable(message)
+
+
+def _check_topic(topic: str, partitions: int) -> None:
+    if not _TOPIC.fullmatch(topic):
+        message = f"{topic!r} cannot name a topic"
+        raise Invalid(message, hint="use letters, digits, '.', '_' and '-', at most 249 of them")
+    if not 1 <= partitions <= _MOST_PARTITIONS:
+        message = f"topic {topic!r} cannot have {partitions} partitions"
+        raise Invalid(message, hint=f"use 1 to {_MOST_PARTITIONS}")

@@ -1,0 +1,122 @@
+"""
+What a local bus stands on: ordered logs and stored positions, in memory or in a file.
+
+Everything about groups, members and waiting is above it (`local.py`, `members.py`) and the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from bus.contract import Message, Outgoing, Partition, Position
+
+MOST_READ_BYTES = 32 * 1024 * 1024  # one read stops here, however many messages were asked for
+
+Heard = Callable[[Collection[str]], None]
+
+
+def unheard(_topics: Collection[str]) -> None:
+    """
+    Tell nobody: what a log does before somebody listens.
+    """
+
+
+class Placed(NamedTuple):
+    """
+    A message whose partition is chosen.
+    """
+
+    partition: Partition
+    message: Outgoing
+
+
+class Span(NamedTuple):
+    """
+    What a partition holds: offsets from *first* up to, not including, *end*.
+    """
+
+    first: int
+    end: int
+
+
+class Log(Protocol):
+    """
+    Ordered logs, and the position of each group in them.
+
+    Raises `Unavailable` from every coroutine when it cannot do its work now.
+    """
+
+    @property
+    def topics(self) -> Mapping[str, int]:
+        """
+        The partition count of each topic.
+        """
+        ...
+
+    @property
+    def spans(self) -> Mapping[Partition, Span]:
+        """
+        What each partition durably holds.
+        """
+        ...
+
+    async def create(self, topic: str, partitions: int) -> None:
+        """
+        Record *topic* with its partition count; nothing happens when it exists.
+        """
+        ...
+
+    async def append(self, placed: Sequence[Placed]) -> list[Position]:
+        """
+        Append all of *placed* or none, durably.
+        """
+        ...
+
+    async def read(self, wanted: Mapping[Partition, int], most: int) -> list[Message]:
+        """
+        Return up to *most* messages, each partition from the offset it is given, in the order of *wanted*.
+        """
+        ...
+
+    async def offset_at(self, partition: Partition, at_ms: int) -> int:
+        """
+        Return the offset of the first message appended at or after *at_ms*; the end when there is none.
+        """
+        ...
+
+    def positions(self, group: str, topic: str) -> dict[Partition, int]:
+        """
+        Return the positions *group* has stored in *topic*.
+        """
+        ...
+
+    def readers(self, partition: Partition) -> dict[str, int]:
+        """
+        Return the stored position of every group in *partition*.
+        """
+        ...
+
+    def listen(self, heard: Heard) -> None:
+        """
+        Call *heard* with the topics whenever something was appended.
+        """
+        ...
+
+    async def store(self, group: str, positions: Mapping[Partition, int]) -> None:
+        """
+        Store *positions* of *group*, durably and all at once.
+        """
+        ...
+
+    async def trim(self, partition: Partition, before_ms: int, most: int) -> int:
+        """
+        Delete up to *most* of the oldest messages appended before *before_ms*; return how many went.
+        """
+        ...
+
+    async def close(self) -> None:
+        """
+        Finish what was accepted and close.
+        """
+        ...
