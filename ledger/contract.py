@@ -197,12 +197,15 @@ class Step(Protocol):
     """Idempotency key = sha256(run, step, generation), 64 hex digits: stable over attempts."""
     attempts: int
     """Begins so far, this one included."""
+    first_at: int
+    """UTC ms of the first begin: how long the other system may have had our key."""
     quiet_at: int
     """`unknown` only: UTC ms after which the earlier request can no longer arrive."""
 
     def local_fence(self) -> None:
         """
-        Raise `Fenced` when this worker's own deadline for the lane has passed; no input or output.
+        Raise `Fenced` when this worker has lost its lease, `Unavailable` when the ledger could not be
+        written for a whole lease (nothing new may leave); no input or output.
         """
         ...
 
@@ -337,9 +340,14 @@ class Ledger(Protocol):
         timeout: float,
         input_hash: str = "",
         write: WriteIntent | None = None,
+        anew: bool = False,
     ) -> AbstractAsyncContextManager[Step]:
         """
         Begin the step, and look after its end: the only protocol for paying and writing.
+
+        *timeout* covers everything from here to the last byte of the request. A done ask is found
+        `fresh` when *input_hash* is another and no delivery was begun, or when *anew* says that the
+        kept answer no longer fits.
 
         A block left by `UnknownOutcome`, cancellation or an unforeseen exception leaves the step
         `unknown`; left by any other `PenstockError`, `failed` (surely without effect: may begin
@@ -391,6 +399,20 @@ class Ledger(Protocol):
     async def remember_config(self, config_hash: str, body: str) -> None:
         """
         Keep the text of a configuration under its hash.
+        """
+        ...
+
+    async def horizon(self) -> int:
+        """
+        Return the UTC ms before which an event without a run may have been known and forgotten: `stale`.
+        """
+        ...
+
+    async def prune(self, now: int | None = None) -> int:
+        """
+        Forget details of runs that have been final long enough, and identities much later.
+
+        Returns how many runs lost their details. Never touches a run that is not final.
         """
         ...
 

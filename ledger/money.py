@@ -1,0 +1,151 @@
+"""
+Money: a reservation is a row per provider call over its (scope, period) rows.
+
+It is held, then settled (what it really cost), released (no byte left us) or swept (its lane's fence
+moved), once. A swept one may be corrected once, by the answer that came after all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import orjson
+
+from ledger import lanes
+from ledger.contract import Cap, Claim
+from ledger.queries import queries
+from penstock.errors import OverBudget
+from schemas.entries import ModelCall
+
+Ending = Literal["settled", "released"]
+
+
+def reserve(
+    connection: sqlite3.Connection,
+    claim: Claim,
+    step: str,
+    call: str,
+    *,
+    amount: int,
+    caps: Sequence[Cap],
+    per_event: int | None,
+    now: int,
+) -> None:
+    """
+    Hold *amount* for *call* under every cap, or raise `OverBudget` and change nothing.
+    """
+    named = lanes.values(claim) | {"call": bytes.fromhex(call)}
+    if connection.execute(queries["reservation"], named).fetchone():
+        return
+    lanes.hold(connection, claim)
+    _within_event(connection, claim, amount, per_event)
+    ordered = sorted(caps, key=lambda cap: (cap.scope, cap.period))
+    for cap in ordered:
+        _within(connection, cap, amount)
+    rows = [(cap.scope, cap.period) for cap in ordered]
+    connection.executemany(queries["add_budget"], [{"scope": scope, "period": period} for scope, period in rows])
+    _move(connection, rows, spent=0, reserved=amount)
+    named |= {"step": step, "amount": amount, "rows": orjson.dumps(rows).decode(), "now": now}
+    connection.execute(queries["reserve"], named)
+
+
+def end(connection: sqlite3.Connection, entry: ModelCall, ending: Ending) -> None:
+    """
+    Settle or release the reservation of *entry*'s call and keep the entry; a second time does nothing.
+    """
+    booked = entry.cost if ending == "settled" else 0
+    named: dict[str, Any] = {"call": bytes.fromhex(entry.call)}
+    held = connection.execute(queries["reservation"], named).fetchone()
+    if held is None or held["state"] not in {"held", "swept"}:
+        return
+    late = held["state"] == "swept"
+    _book(connection, named, held, state="corrected" if late else ending, booked=booked)
+    keep_call(connection, entry.model_copy(update={"cost": booked, "late": entry.late or late}))
+
+
+def sweep(connection: sqlite3.Connection, claim: Claim, now: int) -> None:
+    """
+    Book everything that earlier holders of *claim*'s lane still hold as spent.
+    """
+    for stale in connection.execute(queries["stale_reservations"], lanes.values(claim)).fetchall():
+        named = {"call": stale["call"]}
+        held = connection.execute(queries["reservation"], named).fetchone()
+        _book(connection, named, held, state="swept", booked=held["amount"])
+        run = stale["run"].hex()
+        keep_call(connection, unanswered(stale["call"].hex(), run, stale["step"], held["amount"], "swept", now))
+
+
+def unanswered(call: str, run: str, step: str, cost: int, outcome: Literal["lost", "swept"], now: int) -> ModelCall:
+    """
+    Return the entry of a call nobody told us the end of; its whole worst case is booked.
+    """
+    return ModelCall(
+        call=call, run=run, step=step, model="", provider="", request_model="", outcome=outcome, cost=cost, at=now
+    )
+
+
+def keep_call(connection: sqlite3.Connection, entry: ModelCall) -> None:
+    """
+    Keep one entry per call; the ledger's own gives way to the real one.
+    """
+    named = {
+        "call": bytes.fromhex(entry.call),
+        "run": bytes.fromhex(entry.run),
+        "step": entry.step,
+        "rung": entry.rung,
+        "attempt": entry.attempt,
+        "model": entry.model,
+        "provider": entry.provider,
+        "outcome": entry.outcome,
+        "tokens_in": entry.usage.input,
+        "tokens_out": entry.usage.output,
+        "tokens_cached": entry.usage.cache_read,
+        "cost": entry.cost,
+        "latency_ms": entry.latency_ms,
+        "late": int(entry.late),
+        "at": entry.at,
+        "entry": entry.model_dump_json(),
+    }
+    connection.execute(queries["keep_call"], named)
+
+
+def _within_event(connection: sqlite3.Connection, claim: Claim, amount: int, limit: int | None) -> None:
+    if limit is None:
+        return
+    cost, held = connection.execute(queries["committed"], lanes.values(claim)).fetchone()
+    if cost + held + amount > limit:
+        message = (
+            f"a call of at most {amount} micro-USD does not fit: this event has used {cost + held} of {limit} "
+            "(raise `limits.per_event`, or shorten the context or the answer)"
+        )
+        raise OverBudget(message, scope="per_event", forever=cost + amount > limit)
+
+
+def _within(connection: sqlite3.Connection, cap: Cap, amount: int) -> None:
+    row = connection.execute(queries["budget"], {"scope": cap.scope, "period": cap.period}).fetchone()
+    spent, reserved = (row["spent"], row["reserved"]) if row else (0, 0)
+    if spent + reserved + amount > cap.limit:
+        message = (
+            f"a call of at most {amount} micro-USD does not fit under {cap.scope!r} for {cap.period!r}: "
+            f"{spent} spent and {reserved} reserved of {cap.limit}"
+        )
+        raise OverBudget(message, scope=f"{cap.scope}/{cap.period}", forever=amount > cap.limit)
+
+
+def _book(connection: sqlite3.Connection, named: dict[str, Any], held: sqlite3.Row, *, state: str, booked: int) -> None:
+    """
+    Move a reservation's money from reserved to spent, or correct what a sweep had spent.
+    """
+    more = booked - held["booked"]
+    freed = held["amount"] if held["state"] == "held" else 0
+    _move(connection, orjson.loads(held["rows"]), spent=more, reserved=-freed)
+    connection.execute(queries["book"], named | {"state": state, "booked": booked})
+    connection.execute(queries["add_cost"], {"run": held["run"], "cost": more})
+
+
+def _move(connection: sqlite3.Connection, rows: Sequence[Sequence[str]], *, spent: int, reserved: int) -> None:
+    for scope, period in rows:
+        named = {"scope": scope, "period": period, "spent": spent, "reserved": reserved}
+        connection.execute(queries["move_money"], named)

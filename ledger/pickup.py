@@ -1,0 +1,86 @@
+"""
+Picking up: which waiting heads may start now, and when there will be new ones.
+
+Order of choice: one probe per shut gate, then the oldest of what is due, orphaned or behind an open gate.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from ledger import claims, gates
+from ledger.claims import Claimant
+from ledger.contract import PickedUp
+from ledger.queries import queries
+
+
+def pick_up(connection: sqlite3.Connection, pipelines: Sequence[str], most: int, by: Claimant) -> list[PickedUp]:
+    """
+    Claim up to *most* heads of these pipelines.
+    """
+    connection.execute(queries["expire_probes"], {"before": by.now - gates.PROBE_LOST})
+    picked = [_probe(connection, lane, by) for lane in _probes(connection, pipelines, by.now)[: max(0, most)]]
+    ready = sorted(_ready(connection, pipelines, most, by.now), key=lambda lane: lane["head_seq"])
+    for lane in ready[: most - len(picked)]:
+        picked.append(claims.pick(connection, lane, by, probe=False))
+    return picked
+
+
+def next_due(connection: sqlite3.Connection, pipelines: Sequence[str], now: int) -> int | None:
+    """
+    Return the earliest time at which `pick_up` could find something; None when never.
+    """
+    times = [time for pipeline in pipelines for time in _times(connection, pipeline, now)]
+    return min(times, default=None)
+
+
+def _probes(connection: sqlite3.Connection, pipelines: Sequence[str], now: int) -> list[sqlite3.Row]:
+    """
+    Return the oldest head at each shut gate whose probe is due.
+    """
+    oldest: dict[str, sqlite3.Row] = {}
+    for pipeline in pipelines:
+        for gate in _awaited(connection, pipeline):
+            if gate["state"] == "shut" and gate["probe_at"] <= now:
+                named = {"gate": gate["gate"], "pipeline": pipeline, "most": 1}
+                lane = connection.execute(queries["gated_lanes"], named).fetchone()
+                known = oldest.get(gate["gate"])
+                if known is None or lane["head_seq"] < known["head_seq"]:
+                    oldest[gate["gate"]] = lane
+    return list(oldest.values())
+
+
+def _probe(connection: sqlite3.Connection, lane: sqlite3.Row, by: Claimant) -> PickedUp:
+    connection.execute(queries["probe_gate"], {"gate": lane["gate"], "run": lane["head"], "now": by.now})
+    return claims.pick(connection, lane, by, probe=True)
+
+
+def _ready(connection: sqlite3.Connection, pipelines: Sequence[str], most: int, now: int) -> Iterator[sqlite3.Row]:
+    for pipeline in pipelines:
+        named = {"pipeline": pipeline, "now": now, "most": most}
+        yield from connection.execute(queries["due_lanes"], named)
+        yield from connection.execute(queries["orphaned_lanes"], named)
+        for gate in _awaited(connection, pipeline):
+            if gate["state"] == "open":
+                yield from connection.execute(queries["gated_lanes"], named | {"gate": gate["gate"]})
+
+
+def _awaited(connection: sqlite3.Connection, pipeline: str) -> list[sqlite3.Row]:
+    return connection.execute(queries["awaited_gates"], {"pipeline": pipeline}).fetchall()
+
+
+def _times(connection: sqlite3.Connection, pipeline: str, now: int) -> Iterator[int]:
+    named = {"pipeline": pipeline, "most": 1}
+    due = connection.execute(queries["first_due"], named).fetchone()["due_at"]
+    if due is not None:
+        yield due
+    if connection.execute(queries["orphaned_lanes"], named).fetchone():
+        yield now
+    for gate in _awaited(connection, pipeline):
+        if gate["state"] == "open":
+            yield now
+        elif gate["state"] == "shut":
+            yield gate["probe_at"]
+        else:
+            yield gate["probing_at"] + gates.PROBE_LOST

@@ -1,0 +1,199 @@
+"""
+One step of a run between its begin and its end, and one provider call between reserve and settle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from ledger import lanes, money, steps
+from ledger.contract import Cap, Claim
+from ledger.lease import Lease
+from ledger.steps import Begun, End, Found, Plan
+from ledger.store import Store
+from penstock.clock import Clock
+from penstock.errors import PenstockError, UnknownOutcome
+from schemas.entries import ModelCall
+
+ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """
+    What a step needs of its ledger.
+    """
+
+    store: Store
+    lease: Lease
+    clock: Clock
+    fail: Callable[[str], None]
+
+
+class OpenStep:
+    """
+    A step that was begun; `ledger.contract.Step`.
+    """
+
+    def __init__(self, means: Means, claim: Claim, plan: Plan, begun: Begun) -> None:
+        self.found: Found = begun.found
+        self.result = begun.result
+        self.key = steps.key(claim, plan.name)
+        self.attempts = begun.attempts
+        self.first_at = begun.first_at
+        self.quiet_at = begun.quiet_at
+        self._means = means
+        self._claim = claim
+        self._plan = plan
+        self._ending = False
+        self._over = begun.found == "done"
+
+    def local_fence(self) -> None:
+        """
+        Raise when this process must not send anything new.
+        """
+        self._means.lease.check()
+
+    async def fence(self) -> None:
+        """
+        Raise `Fenced` when the ledger says that the lane's fence has moved.
+        """
+        self._means.lease.check()
+        await self._means.store.read(lambda connection: lanes.hold(connection, self._claim))
+
+    async def done(self, result: Any, *, receipt: Any = None, version: str | None = None) -> None:
+        """
+        End the step with *result*.
+        """
+        end = End(result=_json(result), receipt=None if receipt is None else _json(receipt), version=version)
+        self._means.fail("done:before")
+        self._ending = True
+        now = self._means.clock.now_ms()
+        ended = await self._means.store.write(lambda c: steps.finish(c, self._claim, self._plan, end, now))
+        self._over = True
+        self._means.fail("done:after")
+        if not ended:
+            raise lanes.fenced(self._claim)
+
+    async def leave(self, error: BaseException | None) -> None:
+        """
+        End the step without a result, as far as it has none yet.
+        """
+        if self._over:
+            return
+        state: Literal["failed", "unknown"] = "failed" if self._without_effect(error) else "unknown"
+        now = self._means.clock.now_ms()
+        await self._means.store.write(lambda c: steps.leave(c, self._claim, self._plan, state, now))
+
+    def call(
+        self, *, amount: int, caps: Sequence[Cap], per_event: int | None = None
+    ) -> AbstractAsyncContextManager[Slot]:
+        """
+        Reserve *amount* for one provider call.
+        """
+        return self._call(amount, tuple(caps), per_event)
+
+    @asynccontextmanager
+    async def _call(self, amount: int, caps: Sequence[Cap], per_event: int | None) -> AsyncIterator[Slot]:
+        slot = Slot(self._means, self._claim, self._plan.name, amount)
+        await slot.reserve(caps, per_event)
+        try:
+            yield slot
+        except BaseException:
+            with suppress(PenstockError):
+                await slot.lose()
+            raise
+        await slot.lose()
+
+    def _without_effect(self, error: BaseException | None) -> bool:
+        if self._ending or isinstance(error, UnknownOutcome):
+            return False
+        return error is None or isinstance(error, PenstockError)
+
+
+class Slot:
+    """
+    One provider call under a reservation; `ledger.contract.CallSlot`.
+    """
+
+    def __init__(self, means: Means, claim: Claim, step: str, amount: int) -> None:
+        self.call = secrets.token_hex(ID_BYTES)
+        self._means = means
+        self._claim = claim
+        self._step = step
+        self._amount = amount
+        self._ended = False
+
+    async def reserve(self, caps: Sequence[Cap], per_event: int | None) -> None:
+        """
+        Hold the money, or raise `OverBudget`.
+        """
+        now = self._means.clock.now_ms()
+        await self._means.store.write(
+            lambda connection: money.reserve(
+                connection,
+                self._claim,
+                self._step,
+                self.call,
+                amount=self._amount,
+                caps=caps,
+                per_event=per_event,
+                now=now,
+            )
+        )
+        self._means.fail("reserve")
+
+    async def settle(self, entry: ModelCall) -> None:
+        """
+        Book what the call really cost.
+        """
+        await self._end(entry, "settled")
+        self._means.fail("settle")
+
+    async def release(self, entry: ModelCall) -> None:
+        """
+        Give the reservation back.
+        """
+        await self._end(entry, "released")
+
+    async def lose(self) -> None:
+        """
+        Book the whole amount of a call nobody told us the end of.
+        """
+        if not self._ended:
+            now = self._means.clock.now_ms()
+            await self._end(money.unanswered(self.call, self._claim.run, self._step, self._amount, "lost", now), "settled")
+
+    async def _end(self, entry: ModelCall, ending: money.Ending) -> None:
+        self._ended = True
+        mine = entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._step})
+        await self._means.store.write(lambda connection: money.end(connection, mine, ending))
+
+
+@asynccontextmanager
+async def open_step(means: Means, claim: Claim, plan: Plan) -> AsyncIterator[OpenStep]:
+    """
+    Begin a step, and look after its end.
+    """
+    now = means.clock.now_ms()
+    begun = await means.store.write(lambda connection: steps.begin(connection, claim, plan, now))
+    means.fail("begin")
+    step = OpenStep(means, claim, plan, begun)
+    try:
+        yield step
+    except BaseException as error:
+        with suppress(PenstockError, asyncio.CancelledError):
+            await step.leave(error)
+        raise
+    await step.leave(None)
+
+
+def _json(data: Any) -> str:
+    return orjson.dumps(data).decode()
