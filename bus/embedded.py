@@ -13,7 +13,7 @@ from bus.contract import Message, Partition, Position
 from bus.local import LocalBus
 from bus.lock import FileLock
 from bus.log import Heard, Placed, Span, unheard
-from bus.logfile import News, Ready
+from bus.logfile import News
 from bus.reader import Reader
 from bus.writer import Writer
 from penstock.clock import Clock
@@ -50,8 +50,8 @@ class FileLog:
 
     async def append(self, placed: Sequence[Placed]) -> list[Position]:
         self._check()
-        ready = [Ready(one, logfile.pack(one.message)) for one in placed]
-        return await self._writer.submit(lambda file: file.append(ready, self._clock.now_ms()))
+        headers = [logfile.pack(message.headers) for _, message in placed]
+        return await self._writer.submit(lambda file: file.append(placed, headers, self._clock.now_ms()))
 
     async def read(self, wanted: Mapping[Partition, int], most: int) -> list[Message]:
         self._check()

@@ -36,6 +36,7 @@ class LocalBus:
         self._keep = keep
         self._clock = clock
         self._partitioner = Partitioner()
+        self._choices: dict[str, list[Partition]] = {}
         self._groups: dict[tuple[str, str], Group] = {}
         self._creating = asyncio.Lock()
         self._closed = False
@@ -61,8 +62,10 @@ class LocalBus:
         Append *messages*, all or none, and return when they are durable.
         """
         self._check()
-        for topic in {message.topic for message in messages}:
-            await self._know(topic)
+        self._begin_sweeping()
+        for message in messages:
+            if message.topic not in self._log.topics:
+                await self._know(message.topic)
         placed = [self._place(message) for message in messages]
         return await self._log.append(placed) if placed else []
 
@@ -79,6 +82,7 @@ class LocalBus:
         Join *group* on *topic*; *start* matters only the first time a group is seen.
         """
         self._check()
+        self._begin_sweeping()
         await self._know(topic)
         await self._record_start(topic, group, start)
         joined = self._groups.setdefault((topic, group), Group(self._log, topic, group))
@@ -125,8 +129,6 @@ class LocalBus:
         await self._log.close()
 
     async def _know(self, topic: str) -> None:
-        if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep_on())
         if topic not in self._log.topics:
             await self.ensure_topic(topic, self._partitions)
 
@@ -134,14 +136,18 @@ class LocalBus:
         if len(message.value) > _MOST_MESSAGE_BYTES:
             text = f"a message of {len(message.value)} bytes for {message.topic!r}; at most {_MOST_MESSAGE_BYTES} fit"
             raise Invalid(text)
-        number = self._partitioner.choose(message.topic, message.key, self._log.topics[message.topic])
-        return Placed(Partition(message.topic, number), message)
+        choices = self._choices.get(message.topic) or self._list(message.topic)
+        return choices[self._partitioner.choose(message.topic, message.key, len(choices))], message
+
+    def _list(self, topic: str) -> list[Partition]:
+        self._choices[topic] = [Partition(topic, number) for number in range(self._log.topics[topic])]
+        return self._choices[topic]
 
     async def _record_start(self, topic: str, group: str, start: Start) -> None:
         async with self._creating:
             known = self._log.positions(group, topic)
-            partitions = [Partition(topic, number) for number in range(self._log.topics[topic])]
-            positions = {one: await self._starting(one, start) for one in partitions if one not in known}
+            missing = [one for one in self._list(topic) if one not in known]
+            positions = {one: await self._starting(one, start) for one in missing}
             if positions:
                 await self._log.store(group, positions)
 
@@ -152,6 +158,10 @@ class LocalBus:
         if start == "oldest":
             return span.first
         return await self._log.offset_at(partition, start)
+
+    def _begin_sweeping(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep_on())
 
     async def _sweep_on(self) -> None:
         while True:

@@ -13,6 +13,8 @@ from bus.contract import Message, Outgoing, Partition, Position
 
 MOST_READ_BYTES = 32 * 1024 * 1024  # one read stops here, however many messages were asked for
 
+Placed = tuple[Partition, Outgoing]
+"""A message whose partition is chosen."""
 Heard = Callable[[Collection[str]], None]
 
 
@@ -20,15 +22,6 @@ def unheard(_topics: Collection[str]) -> None:
     """
     Tell nobody: what a log does before somebody listens.
     """
-
-
-class Placed(NamedTuple):
-    """
-    A message whose partition is chosen.
-    """
-
-    partition: Partition
-    message: Outgoing
 
 
 class Span(NamedTuple):

@@ -8,9 +8,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from bus.contract import Outgoing, Partition, Position
+from bus.contract import Partition, Position
 from bus.log import Placed, Span
 from penstock.errors import Invalid
 
@@ -23,11 +22,12 @@ _COMMIT_BYTES = 8192  # what a commit adds to the write-ahead log beside its mes
 _OWNER_ONLY = 0o600
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
-_INSERT = "INSERT INTO message (place, at_ms, key, value, headers) VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO message (place, at_ms, key, value, headers) VALUES "
+_COLUMNS = 5
+_ROW = f"({', '.join('?' * _COLUMNS)})"
+_MOST_ROWS = 256  # per statement
 _STORE = "INSERT INTO position (consumers, log, next) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next"
 _OLDEST = "SELECT place, at_ms FROM message WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
-
-Row = tuple[int, int, bytes | None, bytes, bytes | None]
 
 
 @dataclass(slots=True)
@@ -51,15 +51,6 @@ class Tail:
         return Span(self.first, self.end)
 
 
-class Ready(NamedTuple):
-    """
-    A message on its way to the file, its headers packed.
-    """
-
-    placed: Placed
-    headers: bytes | None
-
-
 @dataclass(slots=True)
 class News:
     """
@@ -81,7 +72,8 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         self._connection = connect(path)
         self._tails: dict[Partition, Tail] = {}
-        self._rows: list[Row] = []
+        self._values: list[int | bytes | None] = []
+        """What the commit will insert, row after row."""
         self._touched: set[Partition] = set()
         self._news = News()
         self._unfolded = 0
@@ -113,16 +105,19 @@ class LogFile:
             self._touched.add(partition)
         self._news.topics[topic] = partitions
 
-    def append(self, ready: Sequence[Ready], now_ms: int) -> list[Position]:
+    def append(self, placed: Sequence[Placed], headers: Sequence[bytes | None], now_ms: int) -> list[Position]:
         """
-        Number *ready* and keep them for the commit, which writes the messages of all jobs at once.
+        Number *placed* and keep them for the commit, which writes the messages of all jobs at once.
         """
         positions = []
-        for (partition, message), headers in ready:
+        for (partition, message), packed in zip(placed, headers, strict=True):
             tail = self._tails[partition]
-            offset, tail.end = tail.end, tail.end + 1
-            tail.last_ms = max(tail.last_ms, now_ms)
-            self._rows.append((tail.base + offset, tail.last_ms, message.key, message.value, headers))
+            offset = tail.end
+            tail.end = offset + 1
+            if tail.last_ms < now_ms:
+                tail.last_ms = now_ms
+            self._values += (tail.base + offset, tail.last_ms, message.key, message.value, packed)
+            self._unfolded += len(message.value)
             self._touched.add(partition)
             positions.append(Position(partition.topic, partition.number, offset))
         return positions
@@ -154,11 +149,9 @@ class LogFile:
         """
         Make everything since `begin` durable; return what changed.
         """
-        if self._rows:
-            self._connection.executemany(_INSERT, self._rows)
+        self._insert()
         self._connection.execute("COMMIT")
-        self._unfolded += _COMMIT_BYTES + sum(len(row[3]) for row in self._rows)
-        self._rows = []
+        self._unfolded += _COMMIT_BYTES
         return self._take_news()
 
     def fold(self) -> None:
@@ -186,6 +179,20 @@ class LogFile:
         Close the file; an open transaction is void.
         """
         self._connection.close()
+
+    def _insert(self) -> None:
+        """
+        Write the rows in few statements: after each the thread must win the interpreter back from the event loop.
+        """
+        values, self._values = self._values, []
+        start, rows = 0, _MOST_ROWS
+        while start < len(values):
+            end = start + rows * _COLUMNS
+            if end > len(values):
+                rows //= 2  # few sizes, so that SQLite keeps every statement prepared
+                continue
+            self._connection.execute(_INSERT + ",".join([_ROW] * rows), values[start:end])
+            start = end
 
     def _load(self) -> None:
         for log, topic, number, first in self._connection.execute("SELECT id, topic, number, first FROM log"):
@@ -245,15 +252,17 @@ def create(path: Path) -> None:
     path.touch(mode=_OWNER_ONLY, exist_ok=True)
 
 
-def pack(message: Outgoing) -> bytes | None:
+def pack(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
     """
-    Return the headers of *message* as bytes: per header the length and text of its name, then of its value.
+    Return *headers* as bytes: per header the length and text of its name, then of its value.
     """
+    if not headers:
+        return None
     parts = []
-    for name, value in message.headers:
+    for name, value in headers:
         encoded = name.encode()
         parts += [len(encoded).to_bytes(4), encoded, len(value).to_bytes(4), value]
-    return b"".join(parts) or None
+    return b"".join(parts)
 
 
 def unpack(packed: bytes | None) -> tuple[tuple[str, bytes], ...]:
