@@ -1,0 +1,3 @@
+"""
+What people see: the command line, and the wiring of a running hub.
+"""

@@ -1,0 +1,108 @@
+"""
+One run on one sheet: event, receipt, prompt, answer, writes, cost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from console.cli import wording
+from console.cli.token_bars import bars
+from schemas.entries import ModelCall, Receipt, Run, RunDetail, StepEntry, WriteEntry
+
+EVENT_MOST = 4_000  # characters of the event shown; --json has all of it
+
+
+def sheet(detail: RunDetail) -> RenderableType:
+    """
+    Return everything known of a run, ready to print.
+    """
+    return Group(*_parts(detail))
+
+
+def _parts(detail: RunDetail) -> Iterator[RenderableType]:
+    yield from _head(detail.run)
+    yield from _event(detail.event)
+    ask = next((step for step in reversed(detail.steps) if step.kind == "ask"), None)
+    if ask is not None:
+        yield from _ask(ask)
+    if detail.calls:
+        yield from _block("calls", "\n".join(_call(call) for call in detail.calls))
+    if detail.steps:
+        yield from _block("steps", "\n".join(_step(step) for step in detail.steps))
+    if detail.writes:
+        yield from _block("writes", "\n".join(_write(write) for write in detail.writes))
+
+
+def _head(run: Run) -> Iterator[RenderableType]:
+    word = run.verdict or run.state
+    yield Text.assemble(
+        ("run ", "bold"), run.run, "  ", run.pipeline, "  ", (word, wording.COLOURS.get(word, "")), f"  {run.reason or ''}"
+    )
+    lines = [("record", run.subject), ("lane", run.lane), ("event", f"{run.event_id} of {run.source}")]
+    lines += [("why", run.error)] if run.error else []
+    lines += [("gate", run.gate)] if run.gate else []
+    lines += [("due", wording.moment(run.due_at))] if run.due_at and run.state == "waiting" else []
+    lines += [("created", wording.moment(run.created_at)), ("finished", wording.moment(run.finished_at))]
+    lines += [("attempts", str(run.attempts))] if run.attempts else []
+    lines += [("again", f"{run.redelivered} times delivered again")] if run.redelivered else []
+    lines += [("cost", wording.money(run.cost))]
+    for name, value in lines:
+        if value:
+            yield Text(f"  {name:<9} {value}")
+
+
+def _block(title: str, body: str) -> Iterator[RenderableType]:
+    yield Text(f"\n{title}", style="bold")
+    yield Text("\n".join(f"  {line}" for line in body.splitlines()))
+
+
+def _event(event: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if event is None:
+        yield from _block("event", "its details were pruned; `hub.keep` says for how long they are kept")
+        return
+    body = json.dumps(event.get("data", {}), indent=2, ensure_ascii=False)
+    if len(body) > EVENT_MOST:
+        body = body[:EVENT_MOST] + f"\n… {len(body) - EVENT_MOST:,} more characters; --json has them"
+    yield from _block(f"event {event.get('type', '')} at {event.get('time', '')}", body)
+
+
+def _ask(step: StepEntry) -> Iterator[RenderableType]:
+    kept = step.receipt if isinstance(step.receipt, dict) else {}
+    if found := kept.get("receipt"):
+        yield Text("\nreceipt", style="bold")
+        yield bars(Receipt.model_validate(found))
+    for part in ("system", "user"):
+        if text := (kept.get("prompt") or {}).get(part):
+            yield from _block(f"prompt: {part}", text)
+    if isinstance(step.result, dict):
+        output = step.result.get("output", step.result)
+        label = step.result.get("label", "")
+        yield from _block(f"answer {label}".rstrip(), json.dumps(output, indent=2, ensure_ascii=False))
+
+
+def _call(call: ModelCall) -> str:
+    usage = f"{wording.tokens(call.usage.input)} in, {wording.tokens(call.usage.output)} out"
+    late = "  late" if call.late else ""
+    return (
+        f"{call.model:<10} {call.provider}/{call.response_model or call.request_model}  {call.outcome}  "
+        f"{usage}  {wording.money(call.cost)}  {wording.duration(call.latency_ms)}{late}"
+    )
+
+
+def _step(step: StepEntry) -> str:
+    outcome = step.result if isinstance(step.result, dict) and step.kind == "write" else {}
+    words = [f"{step.step:<28} {step.action_class:<9} {step.state}", f"tried {step.attempts}x"]
+    words += [str(outcome[name]) for name in ("outcome", "why", "url") if outcome.get(name)]
+    return "  ".join(words)
+
+
+def _write(write: WriteEntry) -> str:
+    fields = ", ".join(write.fields)
+    version = f"  as {write.version}" if write.version else ""
+    return f"{write.connection}/{write.record}  {write.state}  {fields}{version}  {wording.moment(write.at)}"

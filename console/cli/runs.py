@@ -1,0 +1,114 @@
+"""
+`penstock runs`: what ran, and everything known of one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from rich.table import Table
+from rich.text import Text
+
+from console.cli import project, wording
+from console.cli.exits import Exit
+from console.cli.run_sheet import sheet
+from console.cli.streams import emit, out, say
+from ledger.contract import Ledger, RunQuery
+from penstock.errors import Invalid
+from schemas.entries import Run, RunDetail, State, Verdict
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """
+    Which runs are asked for, as written on the command line.
+    """
+
+    pipeline: str | None = None
+    subject: str | None = None
+    verdict: str | None = None
+    since: str | None = None
+    limit: int = 50
+
+    def query(self, now_ms: int) -> RunQuery:
+        """
+        Return it as the ledger takes it; raises `Invalid`.
+        """
+        is_state = self.verdict in get_args(State)
+        if self.verdict and not is_state and self.verdict not in get_args(Verdict):
+            allowed = ", ".join((*get_args(Verdict), *get_args(State)))
+            raise Invalid(f"{self.verdict!r} is no verdict", where="--verdict", hint=f"one of {allowed}")
+        narrowed: dict[str, Any] = {"state" if is_state else "verdict": self.verdict} if self.verdict else {}
+        since = wording.since(self.since, now_ms) if self.since else None
+        return RunQuery(
+            pipeline=self.pipeline, subject=self.subject, since=since, limit=self.limit, **narrowed
+        )
+
+
+def list_runs(file: Path, wanted: Filter, *, state: Path | None, as_json: bool) -> int:
+    """
+    Print the runs that match, newest first.
+    """
+    query = wanted.query(time.time_ns() // 1_000_000)
+    folder = project.state_folder(file, state)
+    found = _read(folder, lambda ledger: ledger.runs(query))
+    if as_json:
+        emit("runs", runs=[run.model_dump(mode="json") for run in found])
+    elif found:
+        out().print(_table(found))
+    if not found:
+        say("no runs match; next: penstock runs, without options, lists the newest 50")
+    return Exit.OK
+
+
+def show_run(file: Path, run: str, *, state: Path | None, as_json: bool) -> int:
+    """
+    Print everything known of one run.
+    """
+    detail: RunDetail | None = _read(project.state_folder(file, state), lambda ledger: ledger.detail(run))
+    if detail is None:
+        say(f"error: no run begins with {run!r}\nnext: penstock runs lists them")
+        return Exit.FINDINGS
+    if as_json:
+        emit("run", **detail.model_dump(mode="json"))
+    else:
+        out().print(sheet(detail))
+    return Exit.OK
+
+
+def _read(state: Path, question: Callable[[Ledger], Awaitable[T]]) -> T:
+    async def ask() -> T:
+        async with project.open_ledger(state) as ledger:
+            return await question(ledger)
+
+    return asyncio.run(ask())
+
+
+def _table(runs: list[Run]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in (("run", "left"), ("time (UTC)", "left"), ("pipeline", "left"), ("record", "left")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column("took", justify="right", no_wrap=True)
+    table.add_column("again", justify="right", no_wrap=True)
+    table.add_column("why", overflow="ellipsis", no_wrap=True)
+    for run in runs:
+        table.add_row(*_row(run))
+    return table
+
+
+def _row(run: Run) -> list[Text]:
+    word = run.verdict or run.state
+    took = wording.duration(run.finished_at - run.created_at) if run.finished_at else ""
+    again = str(run.redelivered) if run.redelivered else ""
+    plain = [run.run[:8], wording.moment(run.created_at), run.pipeline, run.subject]
+    rest = [wording.money(run.cost), took, again, (run.error or "").replace("\n", " ")]
+    return [*map(Text, plain), Text(word, style=wording.COLOURS.get(word, "")), *map(Text, rest)]

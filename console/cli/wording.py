@@ -1,0 +1,106 @@
+"""
+How amounts, times and verdicts read to a person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from penstock.errors import Invalid
+
+COLOURS: Mapping[str, str] = {
+    "delivered": "green",
+    "unchanged": "cyan",
+    "skipped": "cyan",
+    "filtered": "bright_black",
+    "own-write": "bright_black",
+    "superseded": "bright_black",
+    "over-budget": "yellow",
+    "refused": "yellow",
+    "discarded": "yellow",
+    "stale": "yellow",
+    "dead": "red",
+    "running": "blue",
+    "waiting": "magenta",
+    "aside": "magenta",
+}
+"""Verdicts and states; a colour never says what the word does not."""
+
+_SPAN = re.compile(r"(\d+)([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def money(micro: int) -> str:
+    """
+    Return micro-USD with as many decimals as it needs: `$0`, `$0.00031`, `$12.50`.
+    """
+    if micro == 0:
+        return "$0"
+    digits = f"{micro / 1_000_000:,.6f}".rstrip("0")
+    whole, _, cents = digits.partition(".")
+    return f"${whole}.{cents.ljust(2, '0')}"
+
+
+def tokens(count: int) -> str:
+    """
+    Return *count* with thousands separated.
+    """
+    return f"{count:,}"
+
+
+def moment(ms: int | None) -> str:
+    """
+    Return UTC milliseconds as `2026-11-24 09:30:05`; empty for None.
+    """
+    if not ms:
+        return ""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(ms: int) -> str:
+    """
+    Return a span as people say it: `85 ms`, `2.4 s`, `3 min`, `2.1 h`.
+    """
+    if ms < 1000:
+        return f"{ms} ms"
+    seconds = ms / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def bar(part: int, whole: int, scale: int, width: int = 24) -> str:
+    """
+    Return a bar: filled for *part*, hollow up to *whole*, where *scale* would fill *width* cells.
+    """
+    if scale <= 0 or whole <= 0:
+        return ""
+    cells = max(1, round(width * min(whole, scale) / scale))
+    filled = min(cells, round(cells * part / whole)) if part < whole else cells
+    if part > 0:
+        filled = max(1, filled)
+    return "█" * filled + "░" * (cells - filled)
+
+
+def plural(count: int, noun: str) -> str:
+    """
+    Return `1 event` or `3 events`.
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def since(text: str, now_ms: int) -> int:
+    """
+    Read `2h`, `7d` or an ISO date or time (UTC unless it says) as UTC milliseconds.
+    """
+    if span := _SPAN.fullmatch(text.strip()):
+        return now_ms - int(span[1]) * _SECONDS[span[2]] * 1000
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Invalid(
+            f"{text!r} is neither a span nor a date", where="--since", hint="write 90m, 2h, 7d or 2026-11-24"
+        ) from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
