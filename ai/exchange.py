@@ -1,0 +1,269 @@
+"""
+One question to one model: each request reserved, fenced, classified, booked and logged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ai import prices, telemetry
+from ai.errors import AIError, Billed
+from ai.estimates import billed_input
+from ai.models import ModelSpec
+from ai.providers import adapter
+from ai.providers.contract import Malformed, Question, Reading
+from penstock.clock import utc
+from penstock.errors import Fenced, Invalid
+from penstock.http import NotSent, Response, SentNoAnswer
+from schemas.entries import ModelCall, Usage
+
+if TYPE_CHECKING:
+    from ai.factors import Factors
+    from ai.prices import Price
+    from ledger.contract import CallSlot, Cap, Claim, Step
+    from penstock.clock import Clock
+    from penstock.http import Http
+
+_KEYS = re.compile(r"\b(sk|pk|rk)-[\w*-]{6,}|Bearer \S+")
+_MIN_PATIENCE = 0.05  # seconds below which a call is not worth starting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """
+    What every exchange works with.
+    """
+
+    http: Http
+    clock: Clock
+    factors: Factors
+    fail: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """
+    How long an ask may take and what it may cost.
+    """
+
+    deadline: float
+    """Monotonic seconds."""
+    caps: Sequence[Cap]
+    per_event: int | None
+
+    @property
+    def limited(self) -> bool:
+        """
+        Tell whether money is limited at all.
+        """
+        return bool(self.caps) or self.per_event is not None
+
+
+@dataclass(kw_only=True)
+class Exchange:
+    """
+    The calls of one ask.
+    """
+
+    tools: Tools
+    step: Step
+    step_name: str
+    claim: Claim
+    spec: ModelSpec
+    allowance: Allowance
+    cost: int = 0
+    """Micro-USD booked so far."""
+    attempt: int = 0
+    """Calls begun so far."""
+    _price: Price | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._price = prices.find(self.spec, utc(self.tools.clock.now_ms()))
+        if self._price is None and self.allowance.limited:
+            message = f"model {self.spec.name!r} ({self.spec.label}) has no known price, and its cost is limited"
+            raise Invalid(message, hint="set its `price`, or `price_as: provider/model`")
+
+    async def call(self, question: Question, key: str | None, counted: int) -> Reading:
+        """
+        Send *question*, whose input is *counted* tokens, under a reservation of its worst case.
+
+        Raises `AIError` for anything that is not a finished answer.
+        """
+        given = billed_input(counted, self.tools.factors.of(self.spec))
+        self._check_window(given, question.room)
+        amount = self._price.worst_case(given, question.room) if self._price else 0
+        self.attempt += 1
+        async with self.step.call(
+            amount=amount, caps=self.allowance.caps, per_event=self.allowance.per_event
+        ) as slot:
+            attempt = _Attempt(exchange=self, slot=slot, question=question, key=key, amount=amount, given=given)
+            reading = await attempt.run()
+        if not reading.usage.estimated:
+            self.tools.factors.observe(self.spec, counted, reading.usage.input)
+        return reading
+
+    def _check_window(self, given: int, room: int) -> None:
+        window = prices.window(self.spec)
+        if window is not None and given + room > window:
+            message = (
+                f"the prompt ({given} tokens) and the answer ({room}) do not fit the window of model "
+                f"{self.spec.name!r} ({window}); lower `context.tokens` or `max_output`"
+            )
+            raise AIError(message, error_class="context_too_long", model=self.spec.name)
+
+
+@dataclass(kw_only=True)
+class _Attempt:
+    """
+    One request, from its reservation to its entry.
+    """
+
+    exchange: Exchange
+    slot: CallSlot
+    question: Question
+    key: str | None
+    amount: int
+    """Micro-USD reserved."""
+    given: int
+    """Input tokens at most."""
+    _began: float = 0.0
+
+    async def run(self) -> Reading:
+        tools = self.exchange.tools
+        self._began = tools.clock.monotonic()
+        tools.fail("ai:before-send")
+        outcome = await self._outcome()
+        tools.fail("ai:after-answer")
+        if isinstance(outcome, Reading):
+            reading, error = self._counted(outcome), self._unfinished(outcome)
+        else:
+            reading, error = None, outcome
+        await self._book(reading, error)
+        if error is not None:
+            raise self._scrubbed(error)
+        assert reading is not None
+        return reading
+
+    async def _outcome(self) -> Reading | AIError:
+        if self.exchange.spec.provider == "offline":
+            from ai.providers import offline
+
+            return offline.answer(self.question)
+        try:
+            return self._read(await self._send())
+        except Fenced:
+            await self._release("fenced")
+            raise
+        except NotSent as exc:
+            await self._release("connection")
+            raise self._scrubbed(AIError(f"the model cannot be reached: {exc}", error_class="connection")) from exc
+        except SentNoAnswer as exc:
+            message = f"the model was asked and did not answer: {exc}"
+            return AIError(message, error_class="timeout" if exc.timeout else "connection", billed="maybe")
+
+    async def _send(self) -> Response:
+        left = self.exchange.allowance.deadline - self.exchange.tools.clock.monotonic()
+        if left < _MIN_PATIENCE:
+            raise NotSent("no time is left for this ask")
+        request = adapter(self.exchange.spec.provider).request(self.question, self.key)
+        return await self.exchange.tools.http.send(request, timeout=left, fence=self.exchange.step.local_fence)
+
+    def _read(self, response: Response) -> Reading | AIError:
+        words = adapter(self.exchange.spec.provider)
+        if (error := words.classify(response)) is not None:
+            return error
+        try:
+            return words.read(response)
+        except Malformed as exc:
+            return AIError(f"{exc} (HTTP {response.status})", error_class="malformed_response")
+
+    def _unfinished(self, reading: Reading) -> AIError | None:
+        if reading.finish_reason == "content_filter":
+            why = f": {reading.refusal}" if reading.refusal else ""
+            return AIError(f"the model refused to answer{why}", error_class="content_policy", billed="yes")
+        if reading.finish_reason == "context":
+            return AIError("the model's window ended inside the answer", error_class="context_too_long", billed="yes")
+        if reading.finish_reason == "length":
+            message = f"the answer did not fit its room of {self.question.room} tokens; raise `max_output`"
+            return AIError(message, error_class="truncated")
+        return None
+
+    def _counted(self, reading: Reading) -> Reading:
+        """
+        Put our own count where the provider gave none.
+        """
+        if not reading.usage.estimated or self.exchange.spec.provider == "offline":
+            return reading
+        from ai import tokens
+
+        usage = Usage(input=self.given, output=tokens.count(reading.text), estimated=True)
+        return Reading(
+            text=reading.text,
+            finish_reason=reading.finish_reason,
+            usage=usage,
+            refusal=reading.refusal,
+            response_id=reading.response_id,
+            response_model=reading.response_model,
+        )
+
+    async def _book(self, reading: Reading | None, error: AIError | None) -> None:
+        price = self.exchange._price
+        cost = price.cost(reading.usage) if reading and price else self._due(error.billed if error else "yes")
+        entry = self._entry(reading, error.error_class if error else "ok", cost)
+        self.exchange.cost += cost
+        await self.slot.settle(entry)
+        self._record(entry)
+
+    def _due(self, billed: Billed) -> int:
+        return 0 if billed == "no" else self.amount
+
+    async def _release(self, outcome: str) -> None:
+        entry = self._entry(None, outcome, 0)
+        await self.slot.release(entry)
+        self._record(entry)
+
+    def _record(self, entry: ModelCall) -> None:
+        exchange = self.exchange
+        telemetry.record(
+            entry, exchange.claim, exchange.spec, self.question.room, priced=exchange._price is not None
+        )
+
+    def _entry(self, reading: Reading | None, outcome: str, cost: int) -> ModelCall:
+        exchange, clock = self.exchange, self.exchange.tools.clock
+        return ModelCall(
+            call=self.slot.call,
+            run=exchange.claim.run,
+            step=exchange.step_name,
+            model=exchange.spec.name,
+            provider=exchange.spec.provider,
+            request_model=exchange.spec.model,
+            response_model=reading.response_model if reading else None,
+            response_id=reading.response_id if reading else None,
+            attempt=exchange.attempt - 1,
+            outcome=outcome,
+            finish_reason=reading.finish_reason if reading else None,
+            usage=reading.usage if reading else Usage(),
+            cost=cost,
+            latency_ms=round((clock.monotonic() - self._began) * 1000),
+            late=self._late(),
+            at=clock.now_ms(),
+        )
+
+    def _late(self) -> bool:
+        try:
+            self.exchange.step.local_fence()
+        except Fenced:
+            return True
+        return False
+
+    def _scrubbed(self, error: AIError) -> AIError:
+        """
+        Name the model, and take every key out of what the provider said.
+        """
+        text = _KEYS.sub("***", str(error).replace(self.key, "***") if self.key else str(error))
+        error.args = (f"model {self.exchange.spec.name!r} ({self.exchange.spec.label}): {text}",)
+        error.model = self.exchange.spec.name
+        return error
