@@ -23,8 +23,8 @@ from jinja2.lexer import TokenStream
 from jinja2.parser import Parser
 
 from penstock.errors import Invalid, PenstockError
-from penstock.filters import SANDBOX, tojson
-from penstock.sandbox import MAX_TEXT, Absent, EvaluationError, bound, metered
+from penstock.filters import SANDBOX
+from penstock.sandbox import MAX_TEXT, Absent, EvaluationError, bound, metered, tojson
 from penstock.syntax import Path, check_tree, outputs, reads
 
 __all__ = [
@@ -74,9 +74,7 @@ class MissingField(PenstockError):
     """
 
     def __init__(self, path: str, text: str) -> None:
-        super().__init__(
-            f"{path!r} is not there, in {_short(text)!r} (name another field, or add `| default(…)`)"
-        )
+        super().__init__(f"{path!r} is not there, in {_short(text)!r} (name another field, or add `| default(…)`)")
         self.path = path
         """Dotted, as written."""
         self.text = text
@@ -100,9 +98,7 @@ class Expression:
         Return its JSON value; raises `MissingField` or `EvaluationError`.
         """
         with _translated(self.text, self.paths, scope):
-            context = self._template.new_context(
-                {name: scope[name] for name in self.roots if name in scope}
-            )
+            context = self._template.new_context({name: scope[name] for name in self.roots if name in scope})
             with metered() as meter:
                 for name in self.roots & scope.keys():
                     meter.value(scope[name])
@@ -159,11 +155,7 @@ class Template:
         """
         Return the line that first uses *name*; 1 when none does.
         """
-        lines = [
-            node.lineno
-            for node in self._tree(block).find_all(nodes.Name)
-            if node.name == name
-        ]
+        lines = [node.lineno for node in self._tree(block).find_all(nodes.Name) if node.name == name]
         return min(lines, default=1)
 
     def render(self, scope: Mapping[str, Any]) -> str:
@@ -184,9 +176,7 @@ class Template:
     def _rendered(self, block: str | None, scope: Mapping[str, Any]) -> str:
         paths = self.paths(block)
         used = {path[0]: scope[path[0]] for path in paths if path[0] in scope}
-        run: Callable[..., Iterator[str]] = (
-            self._template.blocks[block] if block else self._template.root_render_func
-        )
+        run: Callable[..., Iterator[str]] = self._template.blocks[block] if block else self._template.root_render_func
         with _translated(self.name, paths, scope), metered() as meter:
             for value in used.values():
                 meter.value(value)
@@ -208,39 +198,29 @@ class _translated:  # reads as a verb at its call site
     Turn what the sandbox raises into this module's errors.
     """
 
-    def __init__(
-        self, text: str, paths: frozenset[Path], scope: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, text: str, paths: frozenset[Path], scope: Mapping[str, Any]) -> None:
         self._text, self._paths, self._scope = text, paths, scope
 
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: object, raised: BaseException | None, trace: object
-    ) -> None:
+    def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
         if isinstance(raised, Absent):
-            raise MissingField(
-                _where(raised, self._paths, self._scope), self._text
-            ) from None
+            raise MissingField(_where(raised, self._paths, self._scope), self._text) from None
         if isinstance(raised, EvaluationError):
             raise EvaluationError(f"{_short(self._text)!r}: {raised}") from None
         if isinstance(
             raised,
             TypeError | ValueError | LookupError | RecursionError | ArithmeticError,
         ):
-            raise EvaluationError(
-                f"{_short(self._text)!r} does not fit the data: {raised}"
-            ) from None
+            raise EvaluationError(f"{_short(self._text)!r} does not fit the data: {raised}") from None
 
 
 def _where(absent: Absent, paths: frozenset[Path], scope: Mapping[str, Any]) -> str:
     for path in sorted(paths):
         value: Any = scope
         for place, part in enumerate(path):
-            if part == absent.name and (
-                value is absent.parent or (place == 0 and part not in scope)
-            ):
+            if part == absent.name and (value is absent.parent or (place == 0 and part not in scope)):
                 return ".".join(path[: place + 1])
             if not isinstance(value, Mapping) or part not in value:
                 break
@@ -261,9 +241,7 @@ def compile_expression(text: str) -> Expression:
         tree = _parsed(text)
         check_tree(tree, expression=True)
         paths = reads(tree)
-        body = nodes.Template(
-            [nodes.Assign(nodes.Name(_RESULT, "store"), tree, lineno=1)], lineno=1
-        )
+        body = nodes.Template([nodes.Assign(nodes.Name(_RESULT, "store"), tree, lineno=1)], lineno=1)
         bound(body)
         compiled = _linked(body)
     return Expression(
@@ -281,9 +259,7 @@ def _parsed(text: str) -> nodes.Expr:
     tree = parser.parse_expression()
     if not parser.stream.eos:
         token = parser.stream.current
-        raise TemplateSyntaxError(
-            f"unexpected {token.value!r} after the end of the expression", token.lineno
-        )
+        raise TemplateSyntaxError(f"unexpected {token.value!r} after the end of the expression", token.lineno)
     return tree
 
 
@@ -299,19 +275,17 @@ def compile_template(source: str, name: str) -> Template:
     Compile a template; *name* is its path, for messages. Raises `ExpressionError`.
     """
     if len(source) > MAX_TEMPLATE:
-        raise ExpressionError(
-            f"it is longer than {MAX_TEMPLATE} characters", where=f"{name}:1"
-        )
+        raise ExpressionError(f"it is longer than {MAX_TEMPLATE} characters", where=f"{name}:1")
     with _compiling(source, template=name):
         tree = SANDBOX.parse(source)
         check_tree(tree, expression=False)
-        blocks = {block.name: block for block in tree.find_all(nodes.Block)}
+        blocks: dict[str | None, nodes.Node] = {block.name: block for block in tree.find_all(nodes.Block)}
         bounded = SANDBOX.parse(source)
         bound(bounded)
         compiled = _linked(bounded)
     return Template(
         name=name,
-        blocks=tuple(blocks),
+        blocks=tuple(name for name in blocks if name),
         _trees={None: tree, **blocks},
         _template=compiled,
     )
@@ -332,17 +306,11 @@ class _compiling:  # reads as a verb at its call site
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: object, raised: BaseException | None, trace: object
-    ) -> None:
+    def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
         if isinstance(raised, TemplateSyntaxError):
-            raise self._error(
-                _worded(raised.message or "it cannot be read"), self._place(raised)
-            ) from None
+            raise self._error(_worded(raised.message or "it cannot be read"), self._place(raised)) from None
         if isinstance(raised, RecursionError | MemoryError | SyntaxError | ValueError):
-            raise self._error(
-                "it is nested too deeply, or holds a number that is too long", 1
-            ) from None
+            raise self._error("it is nested too deeply, or holds a number that is too long", 1) from None
 
     def _place(self, raised: TemplateSyntaxError) -> int:
         at = _AT.search(raised.message or "")
@@ -352,9 +320,7 @@ class _compiling:  # reads as a verb at its call site
 
     def _error(self, message: str, place: int) -> ExpressionError:
         if self._template is not None:
-            return ExpressionError(
-                message, line=place, where=f"{self._template}:{place}"
-            )
+            return ExpressionError(message, line=place, where=f"{self._template}:{place}")
         bare = "{{" in self._text or "{%" in self._text
         hint = "write it bare, without {{ }}" if bare else None
         return ExpressionError(message, min(place, len(self._text) + 1), hint=hint)

@@ -18,9 +18,7 @@ _MAX_INDENT = 40  # columns
 _MAX_PLACES = 15  # decimal places
 
 
-def _default(
-    value: Any, other: Any = "", boolean: bool = False
-) -> Any:  # Jinja's own order
+def _default(value: Any, other: Any = "", boolean: bool = False) -> Any:  # Jinja's own order
     absent = isinstance(value, Undefined) or value is None
     return other if absent or (boolean and not value) else value
 
@@ -34,17 +32,13 @@ def _text(value: Any, what: str) -> str:
 def _items(value: Any, what: str, attribute: str | None = None) -> list[Any]:
     if not isinstance(value, list | dict):
         raise EvaluationError(f"{what!r} needs a list")
-    return (
-        [_field(item, attribute, what) for item in value] if attribute else list(value)
-    )
+    return [_field(item, attribute, what) for item in value] if attribute else list(value)
 
 
 def _field(item: Any, attribute: str, what: str) -> Any:
     for part in str(attribute).split("."):
         if not isinstance(item, dict) or part not in item:
-            raise EvaluationError(
-                f"{what!r} found an item without the field {attribute!r}"
-            )
+            raise EvaluationError(f"{what!r} found an item without the field {attribute!r}")
         item = item[part]
     return item
 
@@ -57,9 +51,7 @@ def _join(value: Any, separator: str = "", attribute: str | None = None) -> str:
 
 def _room(size: int) -> None:
     if size > MAX_TEXT:
-        raise EvaluationError(
-            f"it makes a value of more than {MAX_TEXT} characters or items"
-        )
+        raise EvaluationError(f"it makes a value of more than {MAX_TEXT} characters or items")
 
 
 def _replaced(value: Any, old: str, new: str) -> str:
@@ -76,16 +68,10 @@ def _replaced(value: Any, old: str, new: str) -> str:
 
 def _truncate(value: Any, length: int = 255, end: str = "…") -> str:
     source, length = _text(value, "truncate"), _whole(length)
-    return (
-        source
-        if len(source) <= length
-        else source[: max(0, length - len(end))].rstrip() + end
-    )
+    return source if len(source) <= length else source[: max(0, length - len(end))].rstrip() + end
 
 
-def _indent(
-    value: Any, width: int = 4, first: bool = False
-) -> str:  # Jinja's own order
+def _indent(value: Any, width: int = 4, first: bool = False) -> str:  # Jinja's own order
     source, pad = _text(value, "indent"), " " * max(0, min(_whole(width), _MAX_INDENT))
     _room(len(source) + source.count("\n") * len(pad))
     return (pad if first else "") + source.replace("\n", "\n" + pad)
@@ -104,11 +90,7 @@ def _end(value: Any, index: int, what: str) -> Any:
 
 def _whole(value: Any, default: int = 0) -> int:
     try:
-        return (
-            int(value)
-            if not isinstance(value, str)
-            else int(float(value) if "." in value else value)
-        )
+        return int(value) if not isinstance(value, str) else int(float(value) if "." in value else value)
     except (TypeError, ValueError, OverflowError):
         return default
 
@@ -151,9 +133,7 @@ def _sort(value: Any, reverse: bool = False, attribute: str | None = None) -> li
 
 def _unique(value: Any, attribute: str | None = None) -> list[Any]:
     seen: dict[str, Any] = {}
-    for item, key in zip(
-        _items(value, "unique"), _items(value, "unique", attribute), strict=True
-    ):
+    for item, key in zip(_items(value, "unique"), _items(value, "unique", attribute), strict=True):
         seen.setdefault(tojson(key), item)
     return list(seen.values())
 
@@ -162,9 +142,7 @@ def _date(value: Any) -> str:
     try:
         return datetime.fromisoformat(_text(value, "date")).date().isoformat()
     except ValueError:
-        raise EvaluationError(
-            f"'date' needs an ISO 8601 time, not {_truncate(value, 40)!r}"
-        ) from None
+        raise EvaluationError(f"'date' needs an ISO 8601 time, not {_truncate(value, 40)!r}") from None
 
 
 def _pairs(value: Any) -> list[Any]:

@@ -27,14 +27,8 @@ MAX_TEXT = 1_000_000
 """Characters of any text, and items of any list, made on the way or at the end."""
 MAX_INTEGER = 2**63 - 1
 _CHARACTERS_PER_STEP = 64
-_STRICT = (
-    orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
-_LOOP_FIELDS = frozenset(
-    {"index", "index0", "revindex", "revindex0", "first", "last", "length"}
-)
+_STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+_LOOP_FIELDS = frozenset({"index", "index0", "revindex", "revindex0", "first", "last", "length"})
 _JSON = (str, int, float, bool, type(None), dict, list)
 
 
@@ -69,9 +63,7 @@ class Meter:
         """
         self.left -= steps
         if self.left < 0:
-            raise EvaluationError(
-                f"it takes more than {MAX_STEPS} steps: loop over less data"
-            )
+            raise EvaluationError(f"it takes more than {MAX_STEPS} steps: loop over less data")
 
     def value(self, value: Any) -> Any:
         """
@@ -79,17 +71,13 @@ class Meter:
         """
         size = len(value) if isinstance(value, str | list | dict) else 0
         if size > MAX_TEXT:
-            raise EvaluationError(
-                f"it makes a value of more than {MAX_TEXT} characters or items"
-            )
+            raise EvaluationError(f"it makes a value of more than {MAX_TEXT} characters or items")
         self.charge(1 + size // _CHARACTERS_PER_STEP)
         if type(value) in _JSON:
             return _finite(value)
         if isinstance(value, Undefined | LoopContext):
             return value
-        raise EvaluationError(
-            f"only JSON data may be used here, not {type(value).__name__!r}"
-        )
+        raise EvaluationError(f"only JSON data may be used here, not {type(value).__name__!r}")
 
 
 def _finite(value: Any) -> Any:
@@ -162,9 +150,7 @@ def tojson(value: Any) -> str:
 def _refused(value: Any) -> str:
     if isinstance(value, Missing):
         return str(value)  # raises Absent
-    raise EvaluationError(
-        f"only JSON data may be used here, not {type(value).__name__!r}"
-    )
+    raise EvaluationError(f"only JSON data may be used here, not {type(value).__name__!r}")
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -191,10 +177,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             finalize=_printed,
         )
         self.globals.clear()
-        self.filters = {
-            name: _bounded(filter_, strict=name not in lenient)
-            for name, filter_ in filters.items()
-        }
+        self.filters = {name: _bounded(filter_, strict=name not in lenient) for name, filter_ in filters.items()}
         self.filters |= {"_each": _each, "_weighed": _weighed, "_concat": _concat}
         self.tests = dict(tests)
 
@@ -213,17 +196,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return obj
         if type(obj) is dict and type(argument) is str and argument in obj:
             return _METER.get().value(obj[argument])
-        if (
-            type(obj) in (list, str)
-            and type(argument) is int
-            and -len(obj) <= argument < len(obj)
-        ):
+        if type(obj) in (list, str) and type(argument) is int and -len(obj) <= argument < len(obj):
             return _METER.get().value(obj[argument])
         if type(obj) is LoopContext and argument in _LOOP_FIELDS:
             return getattr(obj, argument)
         return Missing(obj=obj, name=str(argument))
 
-    def call(self, *_args: Any, **_kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, *_args: Any, **_kwargs: Any) -> Any:
         raise EvaluationError("nothing can be called here")
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -234,13 +213,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if isinstance(side, Undefined):
                 str(side)  # raises
         numbers = all(type(side) in (int, float) for side in (left, right))
-        joins = (
-            operator == "+" and type(left) is type(right) and type(left) in (str, list)
-        )
+        joins = operator == "+" and type(left) is type(right) and type(left) in (str, list)
         if operator == "**" or not (numbers or joins):
-            raise EvaluationError(
-                f"{operator!r} cannot take {_kind(left)} and {_kind(right)}"
-            )
+            raise EvaluationError(f"{operator!r} cannot take {_kind(left)} and {_kind(right)}")
         try:
             return _METER.get().value(self.binop_table[operator](left, right))
         except ZeroDivisionError:
@@ -305,9 +280,7 @@ def _weighed(_context: Context, value: Any) -> Any:
 
 @pass_context
 def _concat(_context: Context, *parts: Any) -> str:
-    return str(
-        _METER.get().value("".join([text(_METER.get().value(part)) for part in parts]))
-    )
+    return str(_METER.get().value("".join([text(_METER.get().value(part)) for part in parts])))
 
 
 def bound(tree: nodes.Node) -> None:
@@ -316,9 +289,7 @@ def bound(tree: nodes.Node) -> None:
     """
     for node in list(tree.find_all((nodes.For, nodes.Compare, nodes.Operand))):
         if isinstance(node, nodes.For):
-            weight = (
-                sum(1 for child in node.body for _ in child.find_all(nodes.Node)) + 2
-            )
+            weight = sum(1 for child in node.body for _ in child.find_all(nodes.Node)) + 2
             node.iter = _filter(node.iter, "_each", nodes.Const(weight))
         elif isinstance(node, nodes.Compare | nodes.Operand):
             node.expr = _filter(node.expr, "_weighed")
@@ -331,10 +302,7 @@ def _replace(node: nodes.Node) -> None:
             setattr(
                 node,
                 name,
-                [
-                    _replaced(item) if isinstance(item, nodes.Node) else item
-                    for item in value
-                ],
+                [_replaced(item) if isinstance(item, nodes.Node) else item for item in value],
             )
         elif isinstance(value, nodes.Node):
             setattr(node, name, _replaced(value))
@@ -349,5 +317,5 @@ def _replaced(node: nodes.Node) -> nodes.Node:
     return node
 
 
-def _filter(node: nodes.Expr, name: str, *args: nodes.Expr) -> nodes.Filter:
-    return nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)
+def _filter(node: nodes.Node, name: str, *args: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(cast("nodes.Expr", node), name, list(args), [], None, None, lineno=node.lineno)

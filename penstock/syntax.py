@@ -42,14 +42,10 @@ def check_tree(tree: nodes.Node, *, expression: bool) -> None:
     allowed = _EXPRESSIONS if expression else (*_EXPRESSIONS, *_STATEMENTS)
     for seen, (node, depth) in enumerate(_walk(tree)):
         if depth > MAX_DEPTH or seen > MAX_NODES:
-            raise TemplateSyntaxError(
-                "it is nested too deeply or too long", node.lineno
-            )
+            raise TemplateSyntaxError("it is nested too deeply or too long", node.lineno)
         if type(node) not in allowed:
             known = _WORDS.get(type(node))
-            raise TemplateSyntaxError(
-                known or f"{type(node).__name__.lower()!r} is not allowed", node.lineno
-            )
+            raise TemplateSyntaxError(known or f"{type(node).__name__.lower()!r} is not allowed", node.lineno)
         _check_node(node, expression=expression)
 
 
@@ -64,22 +60,14 @@ def _walk(tree: nodes.Node) -> Iterator[tuple[nodes.Node, int]]:
 def _check_node(node: nodes.Node, *, expression: bool) -> None:
     if isinstance(node, nodes.Name):
         if node.name.startswith("_"):
-            raise TemplateSyntaxError(
-                f"the name {node.name!r} begins with an underscore", node.lineno
-            )
-        if node.name in ("self", "super", "varargs", "kwargs", "caller") or (
-            expression and node.name == "loop"
-        ):
-            raise TemplateSyntaxError(
-                f"the name {node.name!r} is not known here", node.lineno
-            )
+            raise TemplateSyntaxError(f"the name {node.name!r} begins with an underscore", node.lineno)
+        if node.name in ("self", "super", "varargs", "kwargs", "caller") or (expression and node.name == "loop"):
+            raise TemplateSyntaxError(f"the name {node.name!r} is not known here", node.lineno)
     if isinstance(node, nodes.Filter):
         _check_known(node, FILTERS, "filter")
     if isinstance(node, nodes.Test):
         _check_known(node, TESTS, "test")
-    if isinstance(node, nodes.Filter | nodes.Test) and (
-        node.dyn_args is not None or node.dyn_kwargs is not None
-    ):
+    if isinstance(node, nodes.Filter | nodes.Test) and (node.dyn_args is not None or node.dyn_kwargs is not None):
         raise TemplateSyntaxError("'*' and '**' arguments are not allowed", node.lineno)
     if isinstance(node, nodes.For) and node.recursive:
         raise TemplateSyntaxError("recursive loops are not allowed", node.lineno)
@@ -100,9 +88,7 @@ def reads(tree: nodes.Node) -> frozenset[Path]:
     """
     Return the paths *tree* reads from outside, each as far as it is written out.
     """
-    local = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"} | {
-        "loop"
-    }
+    local = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"} | {"loop"}
     return frozenset(path for path in _paths(tree) if path[0] not in local)
 
 
@@ -121,11 +107,7 @@ def _chain(node: nodes.Node) -> Path | None:
     if isinstance(node, nodes.Getattr):
         above = _chain(node.node)
         return (*above, node.attr) if above else None
-    if (
-        isinstance(node, nodes.Getitem)
-        and isinstance(node.arg, nodes.Const)
-        and isinstance(node.arg.value, str)
-    ):
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
         above = _chain(node.node)
         return (*above, node.arg.value) if above else None
     return None
