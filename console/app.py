@@ -1,0 +1,171 @@
+"""
+Where the parts are put together, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+import ai as ai_room
+import bus as bus_room
+import ledger as ledger_room
+from ai import AI
+from bus.contract import Bus
+from connectors import catalog
+from connectors.contract import Connector
+from engine import Engine
+from ledger.contract import Ledger
+from penstock.clock import Clock, SystemClock
+from penstock.errors import Unreachable
+from penstock.http import Http
+from penstock.http_aiohttp import AiohttpHttp
+from penstock.secrets import Secrets
+from pipelines.declaration import Declaration
+from pipelines.models import model_specs
+from pipelines.plan import Plan, compile_pipeline
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE = 20.0  # seconds running work may take after SIGTERM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """
+    One running installation.
+    """
+
+    declaration: Declaration
+    root: Path
+    plans: Mapping[str, Plan]
+    connectors: Mapping[str, Connector]
+    ai: AI
+    bus: Bus
+    ledger: Ledger
+    secrets: Secrets
+    http: Http
+    clock: Clock
+    engine: Engine
+
+
+@contextlib.asynccontextmanager
+async def open_hub(
+    declaration: Declaration,
+    root: Path,
+    *,
+    bus: Bus | None = None,
+    ledger: Ledger | None = None,
+    http: Http | None = None,
+    clock: Clock | None = None,
+    secrets: Secrets | None = None,
+    fail: Callable[[str], None] | None = None,
+) -> AsyncIterator[Hub]:
+    """
+    Open every part of a checked declaration; *root* is the folder of its `pipelines.yaml`.
+
+    Parts given as arguments are used as they are and stay open; the others are opened here and
+    closed at the end. Nothing runs until `hub.engine.start()`.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        clock = clock or SystemClock()
+        secrets = secrets or Secrets()
+        fail = fail or failpoint()
+        state = root / declaration.hub.state
+        keep = declaration.hub.keep
+        if http is None:
+            http = AiohttpHttp()
+            stack.push_async_callback(http.close)
+        if ledger is None:
+            ledger = await ledger_room.open(state / "ledger.db", clock=clock, keep=keep, fail=fail)
+            stack.push_async_callback(ledger.close)
+        if bus is None:
+            bus = await bus_room.open(state / "bus.db", keep=keep, clock=clock)
+            stack.push_async_callback(bus.close)
+        connectors = {
+            name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
+            for name, connection in declaration.connections.items()
+        }
+        models = ai_room.open(model_specs(declaration), http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail)
+        plans = {name: compile_pipeline(declaration, name, root) for name in declaration.pipelines}
+        engine = Engine(
+            plans, connectors=connectors, ai=models, bus=bus, ledger=ledger, http=http, clock=clock, fail=fail
+        )
+        yield Hub(
+            declaration=declaration,
+            root=root,
+            plans=plans,
+            connectors=connectors,
+            ai=models,
+            bus=bus,
+            ledger=ledger,
+            secrets=secrets,
+            http=http,
+            clock=clock,
+            engine=engine,
+        )
+
+
+async def serve(hub: Hub, *, ready: Callable[[str], None] = lambda _url: None) -> None:
+    """
+    Run until SIGTERM or SIGINT; *ready* is called with the base URL once deliveries are taken.
+    """
+    host, _, port = hub.declaration.hub.listen.rpartition(":")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await hub.engine.start()
+    try:
+        async with listening(hub, host, int(port)) as url:
+            ready(url)
+            await stop.wait()
+    finally:
+        await hub.engine.stop(STOP_GRACE)
+
+
+@contextlib.asynccontextmanager
+async def listening(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
+    """
+    Take deliveries on *host*:*port* (0: any free one); yields the base URL.
+    """
+    config = uvicorn.Config(hub.engine.ingress.asgi, host=host, port=port, log_config=None, access_log=False, lifespan="off")
+    try:
+        socket = config.bind_socket()
+    except (OSError, SystemExit) as error:
+        raise Unreachable(f"Cannot listen on {host}:{port}: another program does. Change `hub.listen`.") from error
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # ours stop the engine first
+    task = asyncio.create_task(server._serve([socket]))
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        yield "http://{}:{}".format(*socket.getsockname()[:2])
+    finally:
+        server.should_exit = True
+        await task
+        socket.close()
+
+
+def failpoint() -> Callable[[str], None]:
+    """
+    Return what stops this process dead at the failpoint named in `PENSTOCK_FAIL` (`name` or `name:nth`).
+    """
+    wanted, _, nth = os.environ.get("PENSTOCK_FAIL", "").partition("@")
+    left = [int(nth or 1)]
+
+    def hit(name: str) -> None:
+        if name == wanted:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return hit

@@ -1,0 +1,145 @@
+"""
+Deliveries in: verify, publish, answer. Nothing else happens before the answer.
+
+`POST /in/<connection>` answers 202 with the event ids once the bus has them durably; 401 for what
+cannot prove its sender, 400, 413 and 415 for what cannot be read, 503 with Retry-After while the bus
+cannot take it: every vendor worth the name delivers again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bus.contract import Bus, Outgoing
+from connectors.contract import Connector, Delivery, Received
+from penstock.clock import Clock
+from penstock.errors import Forged, Rejected, Unavailable
+from schemas.events import Event
+
+log = logging.getLogger(__name__)
+
+BODY_MOST = 1024 * 1024  # bytes
+ANSWER_WITHIN = 2.0  # seconds: the shortest vendor deadline is 3
+BODY_WITHIN = 10.0  # seconds to send the whole body
+COME_BACK = 5  # seconds, Retry-After of a 503
+
+
+class Ingress:
+    """
+    The HTTP side of every source.
+    """
+
+    def __init__(
+        self, connectors: Mapping[str, Connector], *, bus: Bus, clock: Clock, topic: Callable[[str], str]
+    ) -> None:
+        self._connectors = connectors
+        self._bus = bus
+        self._clock = clock
+        self._topic = topic
+        self.asgi = Starlette(
+            routes=[
+                Route("/in/{connection}", self._receive, methods=["POST"]),
+                Route("/health", self._health, methods=["GET"]),
+            ]
+        )
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _receive(self, request: Request) -> Response:
+        name = request.path_params["connection"]
+        connector = self._connectors.get(name)
+        if connector is None:
+            return _problem(404, f"There is no connection {name!r} in this hub.")
+        if not _is_json(request.headers.get("content-type", "")):
+            return _problem(415, "Deliveries are JSON: send `Content-Type: application/json`.")
+        body = await _body(request)
+        if isinstance(body, Response):
+            return body
+        delivery = Delivery(
+            method=request.method,
+            url=str(request.url),
+            headers={key.lower(): value for key, value in request.headers.items()},
+            body=body,
+            received_ms=self._clock.now_ms(),
+        )
+        return await self._take(name, connector, delivery)
+
+    async def _take(self, name: str, connector: Connector, delivery: Delivery) -> Response:
+        try:
+            received = connector.receive(delivery)
+        except Forged as error:
+            log.warning("refused a delivery for %s: %s", name, error)
+            return _problem(401, "The delivery does not prove its sender.")
+        except Rejected as error:
+            log.warning("cannot read a delivery for %s: %s", name, error)
+            return _problem(400, str(error))
+        if received.reply is not None:
+            reply = received.reply
+            return Response(reply.body, reply.status, dict(reply.headers))
+        return await self._publish(name, connector, received)
+
+    async def _publish(self, name: str, connector: Connector, received: Received) -> Response:
+        ids = [event.id for event in received.events]
+        if ids:
+            messages = [self._message(name, connector, event) for event in received.events]
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    await self._bus.publish(messages)
+            except (Unavailable, TimeoutError) as error:
+                log.error("the bus cannot take a delivery for %s: %s", name, error or "too slow")
+                return _problem(503, "The bus cannot take events now; deliver again.", {"Retry-After": str(COME_BACK)})
+        answer: dict[str, object] = {"events": ids}
+        if received.ignored:
+            answer["ignored"] = received.ignored
+        return JSONResponse(answer, 202)
+
+    def _message(self, name: str, connector: Connector, event: Event) -> Outgoing:
+        own = connector.own(event)  # judged where the event enters, and kept with it for people to see
+        key, headers, value = event.model_copy(update={"ownwrite": own}).to_kafka()
+        return Outgoing(topic=self._topic(name), key=key, value=value, headers=headers)
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def _body(request: Request) -> bytes | Response:
+    """
+    Return the body, or the answer for one that is too large or does not come.
+    """
+    too_large = _problem(413, f"A delivery has at most {BODY_MOST} bytes.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > BODY_MOST:
+        return too_large
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            async for part in request.stream():
+                size += len(part)
+                if size > BODY_MOST:
+                    return too_large
+                parts.append(part)
+    except TimeoutError:
+        return _problem(408, f"The body did not arrive within {BODY_WITHIN:g} seconds.")
+    except ClientDisconnect:
+        return _problem(400, "The sender hung up before the body was complete.")
+    return b"".join(parts)
+
+
+def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """
+    Answer as RFC 9457 problem details.
+    """
+    body = orjson.dumps({"status": status, "detail": detail})
+    return Response(body, status, dict(headers or {}), media_type="application/problem+json")

@@ -1,0 +1,40 @@
+"""
+From what ops wrote about a model to what the AI room works with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ai import ModelSpec, Rates
+from penstock.secrets import SecretRefs
+from pipelines.declaration import Declaration, Model, Price
+
+
+def model_spec(name: str, model: Model) -> ModelSpec:
+    """
+    Return the declaration's entry *name* of `models` as the AI room's value.
+    """
+    return ModelSpec(
+        name=name,
+        provider=model.provider,
+        model=model.model,
+        key=None if model.key is None else SecretRefs.parse(model.key),
+        url=model.url,
+        window=model.window,
+        price=None if model.price is None else _rates(model.price),
+        price_as=model.price_as,
+    )
+
+
+def model_specs(declaration: Declaration) -> Mapping[str, ModelSpec]:
+    """
+    Return every model of the declaration, by name.
+    """
+    return {name: model_spec(name, model) for name, model in declaration.models.items()}
+
+
+def _rates(price: Price) -> Rates:
+    return Rates(
+        input=price.input, output=price.output, cache_read=price.cache_read, cache_write=price.cache_write
+    )

@@ -1,0 +1,321 @@
+"""
+The executor over the real memory bus and the real ledger, with a runner whose work is a script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import bus as bus_room
+import ledger as ledger_room
+import pytest
+from bus.contract import Bus, Outgoing, Partition
+from engine import Executor
+from engine import executor as executor_module
+from ledger.contract import Claim, Ledger, RunQuery, run_id
+from penstock.clock import SystemClock
+from schemas.entries import Verdict
+from schemas.events import Event
+
+Work = Callable[["ScriptedRunner", Claim, Event], Awaitable[None]]
+
+
+@dataclass
+class ScriptedRunner:
+    """
+    A runner that does what the test says and ends the run as delivered.
+    """
+
+    ledger: Ledger
+    work: Work | None = None
+    name: str = "p"
+    log: list[tuple[str, str]] = field(default_factory=list)
+    active: dict[str, int] = field(default_factory=dict)
+    overlaps: int = 0
+    most: int = 0
+    unwanted: Callable[[Event], tuple[Verdict, str] | None] = lambda _event: None
+
+    @property
+    def plan(self) -> Any:
+        return SimpleNamespace(name=self.name, connection="desk", config_hash="c")
+
+    def tenant(self, _event: Event) -> str:
+        return ""
+
+    def judge(self, event: Event) -> tuple[Verdict, str] | None:
+        return self.unwanted(event)
+
+    async def handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> None:
+        self.active[claim.lane] = self.active.get(claim.lane, 0) + 1
+        self.overlaps += self.active[claim.lane] > 1
+        self.most = max(self.most, sum(self.active.values()))
+        try:
+            if self.work is not None:
+                await self.work(self, claim, event)
+            self.log.append((claim.lane, event.id))
+            await self.ledger.finish(claim, "delivered", body=body)
+        finally:
+            self.active[claim.lane] -= 1
+
+
+def event(number: int, subject: str) -> Event:
+    return Event(
+        id=f"e{number}",
+        source="https://desk.example",
+        type="ticket.created",
+        subject=subject,
+        time=datetime(2026, 1, 5, tzinfo=UTC),
+        data={"id": subject},
+    )
+
+
+def outgoing(item: Event) -> Outgoing:
+    key, headers, value = item.to_kafka()
+    return Outgoing(topic="t.desk", key=key, value=value, headers=headers)
+
+
+@dataclass
+class Bench:
+    bus: Bus
+    ledger: Ledger
+
+    @contextlib.asynccontextmanager
+    async def running(self, *runners: ScriptedRunner, in_flight: int = 50) -> AsyncIterator[Executor]:
+        executor = Executor(
+            runners,  # type: ignore[arg-type]
+            bus=self.bus,
+            ledger=self.ledger,
+            clock=SystemClock(),
+            topic=lambda name: f"t.{name}",
+            in_flight=in_flight,
+        )
+        await executor.start()
+        try:
+            yield executor
+        finally:
+            await executor.stop(5.0)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def committed(self, group: str = "p") -> int:
+        subscription = await self.bus.subscribe("t.desk", group)
+        positions = await subscription.committed()
+        await subscription.close()
+        return sum(positions.values())
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    clock = SystemClock()
+    bus = await bus_room.open(None, partitions=4, keep=3600.0, clock=clock)
+    ledger = await ledger_room.open(None, clock=clock)
+    await bus.ensure_topic("t.desk", 4)
+    yield Bench(bus, ledger)
+    await ledger.close()
+    await bus.close()
+
+
+async def test_many_lanes_run_at_once_and_each_keeps_its_order(bench: Bench) -> None:
+    """
+    Five hundred events of fifty records: every one runs, never two of a record at once, in order.
+    """
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, item: Event) -> None:
+        await asyncio.sleep(0.001 * (int(item.id[1:]) % 7))
+
+    runner = ScriptedRunner(bench.ledger, work)
+    events = [event(n, str(n % 50)) for n in range(500)]
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([outgoing(item) for item in events])
+        await bench.until(lambda: len(runner.log) == 500 and executor.held == 0)
+
+    assert runner.overlaps == 0
+    assert runner.most > 10
+    for subject in {item.subject for item in events}:
+        expected = [item.id for item in events if item.subject == subject]
+        assert [name for lane, name in runner.log if lane == subject] == expected
+    assert await bench.committed() == 500
+
+
+async def test_in_flight_is_bounded(bench: Bench) -> None:
+    """
+    Never more runs at once than there are slots.
+    """
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, _event: Event) -> None:
+        await asyncio.sleep(0.002)
+
+    runner = ScriptedRunner(bench.ledger, work)
+    async with bench.running(runner, in_flight=7):
+        await bench.bus.publish([outgoing(event(n, str(n))) for n in range(60)])
+        await bench.until(lambda: len(runner.log) == 60)
+
+    assert runner.most == 7
+
+
+async def test_a_position_never_passes_a_run_that_is_not_final(bench: Bench) -> None:
+    """
+    While one run is stuck, what came after it finishes and the position stays before it.
+    """
+    stuck = asyncio.Event()
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, item: Event) -> None:
+        if item.id == "e0":
+            await stuck.wait()
+
+    runner = ScriptedRunner(bench.ledger, work)
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([outgoing(event(n, str(n))) for n in range(40)])
+        await bench.until(lambda: len(runner.log) == 39)
+        await asyncio.sleep(0.7)
+        intake = executor._intakes["p"]
+        blocked = [mark for mark in intake.marks.values() if mark.outstanding]
+
+        assert len(blocked) == 1
+        assert blocked[0].outstanding == 1
+        stuck.set()
+        await bench.until(lambda: executor.held == 0)
+    assert await bench.committed() == 40
+
+
+async def test_a_clean_stop_reruns_nothing(bench: Bench) -> None:
+    """
+    Stop in the middle of a backlog, start again: each event ran once.
+    """
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, _event: Event) -> None:
+        await asyncio.sleep(0.003)
+
+    first = ScriptedRunner(bench.ledger, work)
+    async with bench.running(first, in_flight=5):
+        await bench.bus.publish([outgoing(event(n, str(n % 9))) for n in range(200)])
+        await bench.until(lambda: len(first.log) > 60)
+    second = ScriptedRunner(bench.ledger, work)
+    async with bench.running(second, in_flight=5):
+        await bench.until(lambda: len(first.log) + len(second.log) == 200)
+
+    ran = [name for _, name in first.log + second.log]
+    assert sorted(ran) == sorted({f"e{n}" for n in range(200)})
+
+
+async def test_a_redelivered_event_runs_once_and_is_counted(bench: Bench) -> None:
+    """
+    The same event twice, in one batch and again later: one run, two redeliveries.
+    """
+    runner = ScriptedRunner(bench.ledger)
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([outgoing(event(1, "a")), outgoing(event(1, "a"))])
+        await bench.until(lambda: executor.held == 0 and len(runner.log) == 1)
+        await bench.bus.publish([outgoing(event(1, "a"))])
+        await bench.until(lambda: executor.held == 0)
+        await asyncio.sleep(0.05)
+        detail = await bench.ledger.detail(run_id("", "p", "https://desk.example", "e1"))
+
+    assert detail is not None
+    assert (detail.run.verdict, detail.run.redelivered, len(runner.log)) == ("delivered", 2, 1)
+
+
+async def test_an_unwanted_event_has_a_verdict_without_a_run(bench: Bench) -> None:
+    """
+    What `judge` refuses is final at once, with its reason, and its offset is passed.
+    """
+    runner = ScriptedRunner(bench.ledger, unwanted=lambda _event: ("filtered", "no"))
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([outgoing(event(n, "a")) for n in range(5)])
+        await bench.until(lambda: executor.held == 0 and bool(executor._intakes["p"].marks))
+        runs = await bench.ledger.runs(RunQuery(pipeline="p"))
+
+    assert [(run.verdict, run.error) for run in runs] == [("filtered", "no")] * 5
+    assert runner.log == []
+
+
+async def test_a_message_that_is_no_event_is_dead_once_and_blocks_nobody(bench: Bench) -> None:
+    """
+    Rubbish on the topic ends dead under its place on the bus; its neighbours run.
+    """
+    runner = ScriptedRunner(bench.ledger)
+    rubbish = Outgoing(topic="t.desk", key=b"a", value=b"\xff\x00", headers=[])
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([rubbish, outgoing(event(1, "a"))])
+        await bench.until(lambda: executor.held == 0 and len(runner.log) == 1)
+        dead = await bench.ledger.runs(RunQuery(verdict="dead"))
+
+    assert [run.source for run in dead] == ["penstock:bus"]
+    assert "not a CloudEvent" in (dead[0].error or "")
+
+
+async def test_a_long_lane_moves_to_the_ledger_and_keeps_its_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A hot record's followers are admitted, their offsets released, and run in order afterwards.
+    """
+    monkeypatch.setattr(executor_module, "LANE_MOST", 4)
+    monkeypatch.setattr(executor_module, "RELIEVE_EVERY", 0.02)
+    stuck = asyncio.Event()
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, item: Event) -> None:
+        if item.id == "e0":
+            await stuck.wait()
+
+    runner = ScriptedRunner(bench.ledger, work)
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([outgoing(event(n, "hot")) for n in range(30)])
+        await bench.until(lambda: executor.held == 1)
+        stuck.set()
+        await bench.until(lambda: len(runner.log) == 30)
+
+    assert [name for _, name in runner.log] == [f"e{n}" for n in range(30)]
+    assert runner.overlaps == 0
+
+
+async def test_a_full_window_pauses_and_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With a window of twenty, two hundred events all run and memory never holds many more than it.
+    """
+    monkeypatch.setattr(executor_module, "WINDOW", 20)
+    monkeypatch.setattr(executor_module, "FETCH", 10)
+    most = 0
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, _event: Event) -> None:
+        nonlocal most
+        most = max(most, executor.held)
+        await asyncio.sleep(0)
+
+    runner = ScriptedRunner(bench.ledger, work)
+    async with bench.running(runner, in_flight=3) as executor:
+        await bench.bus.publish([outgoing(event(n, str(n))) for n in range(200)])
+        await bench.until(lambda: len(runner.log) == 200)
+
+    assert most <= 30
+
+
+async def test_withdrawn_messages_stay_below_the_position(bench: Bench) -> None:
+    """
+    A partition taken away mid-way is committed only up to its first unfinished message.
+    """
+    stuck = asyncio.Event()
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, _event: Event) -> None:
+        await stuck.wait()
+
+    runner = ScriptedRunner(bench.ledger, work)
+    async with bench.running(runner, in_flight=1) as executor:
+        await bench.bus.publish([outgoing(event(n, "a")) for n in range(10)])
+        intake = executor._intakes["p"]
+        await bench.until(lambda: executor.held == 10 and executor.running == 1)
+        partition: Partition = next(iter(intake.marks))
+        await executor._revoked(intake)([partition])
+
+        assert intake.subscription is not None
+        assert (await intake.subscription.committed()).get(partition, 0) == 0
+        stuck.set()
