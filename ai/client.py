@@ -24,7 +24,7 @@ from penstock.errors import Invalid
 from schemas.entries import Answer, Prompt
 
 if TYPE_CHECKING:
-    from ledger.contract import Cap, Claim, Ledger, Step
+    from ledger.contract import Cap, Claim, Ledger
     from penstock.clock import Clock
     from penstock.http import Http
     from penstock.secrets import Secrets
@@ -98,51 +98,41 @@ class AI:
         Raises `AIError`, `OverBudget`, `Fenced`, and `Invalid` for what a person must mend.
         """
         spec = self.spec(model)
-        async with self._ledger.step(
-            claim, step, kind="ask", action_class="ai", timeout=timeout, input_hash=ask_hash
-        ) as held:
-            if (kept := await self._kept(held, claim, step, output, ask_hash)) is not None:
-                if held.found != "done":
-                    await held.done(kept.model_dump(mode="json"), receipt=receipt)
-                return kept.model_copy(update={"stored": True})
-            deadline = self._tools.clock.monotonic() + timeout
-            allowance = Allowance(deadline=deadline, caps=caps, per_event=per_event)
-            exchange = Exchange(
-                tools=self._tools, step=held, step_name=step, claim=claim, spec=spec, allowance=allowance
-            )
-            asking = _Asking(ai=self, exchange=exchange, prompt=prompt, schema=output, evidence=evidence)
-            value = await asking.value(max_output)
-            answer = Answer(
-                output=value,
-                model=spec.name,
-                provider=spec.provider,
-                label=spec.label,
-                ask_hash=ask_hash,
-                schema_hash=output.hash,
-                cost=exchange.cost,
-            )
-            await held.done(answer.model_dump(mode="json"), receipt=receipt)
-            return answer
+        for anew in (False, True):
+            async with self._ledger.step(
+                claim, step, kind="ask", action_class="ai", timeout=timeout, input_hash=ask_hash, anew=anew
+            ) as held:
+                if held.found == "done" and not anew:
+                    if (kept := _kept(held.result, output)) is not None:
+                        return kept
+                    continue  # paid for another schema: of no use now
+                deadline = self._tools.clock.monotonic() + timeout
+                allowance = Allowance(deadline=deadline, caps=caps, per_event=per_event)
+                exchange = Exchange(
+                    tools=self._tools, step=held, step_name=step, claim=claim, spec=spec, allowance=allowance
+                )
+                asking = _Asking(ai=self, exchange=exchange, prompt=prompt, schema=output, evidence=evidence)
+                value = await asking.value(max_output)
+                answer = _answer(value, spec, output, ask_hash, exchange.cost)
+                await held.done(answer.model_dump(mode="json"), receipt=receipt)
+                return answer
+        raise AssertionError("a step begun anew is never found done")
 
-    async def _kept(
-        self, held: Step, claim: Claim, step: str, output: OutputSchema, ask_hash: str
+    async def recall(
+        self, claim: Claim, *, step: str = "ask", output: OutputSchema, ask_hash: str
     ) -> Answer | None:
         """
-        Return the stored answer if it still answers the question that is configured now.
+        Return the answer the run has paid for already, when it still serves; None when it must be asked.
+
+        It serves while it keeps the present schema, and was asked the same way or has been delivered
+        in part: nothing needs to be looked up or assembled again.
         """
-        if held.found == "fresh" and held.attempts <= 1:
-            return None
         found = await self._ledger.answer(claim.run, step, claim.generation)
         if found is None:
             return None
         result, delivering = found
-        try:
-            answer = Answer.model_validate(result)
-        except ValidationError:
-            return None
-        if output.validate(answer.output) or not (delivering or answer.ask_hash == ask_hash):
-            return None
-        return answer
+        answer = _kept(result, output)
+        return answer if answer is not None and (delivering or answer.ask_hash == ask_hash) else None
 
     async def keys(self, spec: ModelSpec, *, refresh: bool = False) -> list[str]:
         """
@@ -248,6 +238,29 @@ class _Asking:
             return {}, wrong, "invalid_output"
         missing = unsupported(value, self._evidence, self._schema.literals)
         return value, [f"{text!r} does not occur in the context" for text in missing], "unsupported"
+
+
+def _kept(result: Any, output: OutputSchema) -> Answer | None:
+    """
+    Return the stored answer if it still keeps the schema that is asked for now.
+    """
+    try:
+        answer = Answer.model_validate(result)
+    except ValidationError:
+        return None
+    return None if output.validate(answer.output) else answer.model_copy(update={"stored": True})
+
+
+def _answer(value: dict[str, Any], spec: ModelSpec, output: OutputSchema, ask_hash: str, cost: int) -> Answer:
+    return Answer(
+        output=value,
+        model=spec.name,
+        provider=spec.provider,
+        label=spec.label,
+        ask_hash=ask_hash,
+        schema_hash=output.hash,
+        cost=cost,
+    )
 
 
 def _complaint(wrong: list[str]) -> str:
