@@ -88,7 +88,7 @@ async def open_hub(
             ledger = await ledger_room.open(state / "ledger.db", clock=clock, keep=keep, fail=fail)
             stack.push_async_callback(ledger.close)
         if bus is None:
-            bus = await bus_room.open(state / "bus.db", keep=keep, clock=clock)
+            bus = bus_room.open(state / "bus.db", keep=keep, clock=clock)
             stack.push_async_callback(bus.close)
         connectors = {
             name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)

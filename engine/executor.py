@@ -85,6 +85,7 @@ class _Intake:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.subscription: Subscription | None = None
+        self.assigned: set[Partition] = set()
         self.marks: dict[Partition, Watermark] = {}
         self.lanes: dict[str, _Lane] = {}
         self.held = 0
@@ -112,7 +113,7 @@ class _Intake:
         """
         Pause fetching when the window is full, resume when half of it is free.
         """
-        partitions = list(self.marks)
+        partitions = list(self.assigned)
         if self.subscription is None:
             return
         full = self.held >= WINDOW or self.held_bytes >= WINDOW_BYTES
@@ -176,7 +177,9 @@ class Executor:
         """
         for name, intake in self._intakes.items():
             topic = self._topic(intake.runner.plan.connection)
-            intake.subscription = await self._bus.subscribe(topic, name, on_revoked=self._revoked(intake))
+            intake.subscription = await self._bus.subscribe(
+                topic, name, on_assigned=self._assigned(intake), on_revoked=self._revoked(intake)
+            )
         loops = [self._fetching(intake) for intake in self._intakes.values()]
         loops += [self._picking_up(), self._every(COMMIT_EVERY, self._commit), self._every(RELIEVE_EVERY, self._relieve)]
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -449,6 +452,14 @@ class Executor:
         for intake in self._intakes.values():
             await intake.commit()
 
+    def _assigned(self, intake: _Intake) -> Callable[[Sequence[Partition]], Coroutine[Any, Any, None]]:
+        async def assigned(partitions: Sequence[Partition]) -> None:
+            intake.assigned.update(partitions)
+            if intake.paused and intake.subscription is not None:
+                intake.subscription.pause(partitions)
+
+        return assigned
+
     def _revoked(self, intake: _Intake) -> Callable[[Sequence[Partition]], Coroutine[Any, Any, None]]:
         async def revoked(partitions: Sequence[Partition]) -> None:
             """
@@ -464,6 +475,7 @@ class Executor:
                     intake.lanes.pop(key, None)
             with contextlib.suppress(PenstockError):
                 await intake.commit()
+            intake.assigned -= gone
             for partition in gone:
                 intake.marks.pop(partition, None)
 

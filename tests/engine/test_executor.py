@@ -116,7 +116,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     clock = SystemClock()
-    bus = await bus_room.open(None, partitions=4, keep=3600.0, clock=clock)
+    bus = bus_room.open(None, partitions=4, keep=3600.0, clock=clock)
     ledger = await ledger_room.open(None, clock=clock)
     await bus.ensure_topic("t.desk", 4)
     yield Bench(bus, ledger)
