@@ -23,7 +23,7 @@ from ledger.contract import (
 )
 from ledger.lease import Lease
 from ledger.retention import DETAILS
-from ledger.sqlite import SqliteLedger
+from ledger.sqlite import SqliteLedger, never
 from ledger.store import Store
 from penstock.clock import Clock
 from penstock.errors import Invalid
@@ -63,16 +63,11 @@ async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
     Raises `Unreachable` when another process writes it, or when it cannot be used. *fail* is called
     at named points where a test may stop the process.
     """
-    stop = fail or _go_on
     if not read_only:
         held = Lease(lease, worker)
-        store = Store.to_write(path, held, now=clock.now_ms(), fail=stop)
-        return SqliteLedger(store, held, clock=clock, keep=keep, fail=stop)
+        store = Store.to_write(path, held, now=clock.now_ms(), fail=fail or never)
+        return SqliteLedger(store, held, clock=clock, keep=keep, fail=fail or never)
     if path is None:
         message = "a ledger in memory cannot be opened to read"
         raise Invalid(message, hint="give its path")
-    return SqliteLedger(Store.to_read(path), None, clock=clock, keep=keep, fail=stop)
-
-
-def _go_on(_point: str) -> None:
-    pass
+    return SqliteLedger(Store.to_read(path), None, clock=clock, keep=keep, fail=fail or never)

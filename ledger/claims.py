@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ledger import file, lanes, money, runs, steps
 from ledger.contract import Busy, Claim, Known, NewRun, PickedUp
 from ledger.queries import queries
+from ledger.runs import Until
 
 
 class Claimant(NamedTuple):
@@ -43,9 +44,7 @@ def claim(connection: sqlite3.Connection, new: NewRun, by: Claimant) -> Claim | 
     return take(connection, _claim_of(connection, new, lane["fence"]), by)
 
 
-def admit(
-    connection: sqlite3.Connection, new: NewRun, body: bytes, *, reason: str, due_at: int | None, gate: str | None, now: int
-) -> None:
+def admit(connection: sqlite3.Connection, new: NewRun, body: bytes, until: Until, now: int) -> None:
     """
     Store *new* and its event at its lane's tail; of a run that exists and is not final, the event only.
     """
@@ -53,11 +52,12 @@ def admit(
     known = runs.known(connection, new.run)
     if known is None:
         seq = lanes.tick(connection)
-        runs.add(connection, new, seq=seq, state="waiting", now=now, reason=reason, due_at=due_at, gate=gate)
+        when = {"reason": until.reason, "due_at": until.due_at, "gate": until.gate}
+        runs.add(connection, new, seq=seq, state="waiting", now=now, **when)
         if connection.execute(queries["lane"], named).fetchone() is None:
-            shown_due, shown_gate = lanes.mirror(due_at, gate, now)
-            nobody = {"fence": 0, "worker": None, "token": None}
-            connection.execute(queries["add_lane"], named | nobody | {"seq": seq, "due_at": shown_due, "gate": shown_gate})
+            due_at, gate = lanes.mirror(until.due_at, until.gate, now)
+            unheld = {"fence": 0, "worker": None, "token": None, "seq": seq, "due_at": due_at, "gate": gate}
+            connection.execute(queries["add_lane"], named | unheld)
     if known is None or known.state != "final":
         connection.execute(queries["keep_body"], named | {"body": body})
 

@@ -14,9 +14,9 @@ statement and each a test:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from schemas.entries import (
@@ -320,7 +320,9 @@ class Ledger(Protocol):
         """
         ...
 
-    async def finish(self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None) -> None:
+    async def finish(
+        self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None
+    ) -> None:
         """
         Make the run final and free its lane, in one transaction. Raises `Fenced`.
 
@@ -447,12 +449,3 @@ class Ledger(Protocol):
         Finish queued commits, give the lease back, close.
         """
         ...
-
-
-@dataclass(slots=True)
-class Failpoints:
-    """
-    Named places where a test may stop the process; empty in production.
-    """
-
-    hit: Callable[[str], None] = field(default=lambda _name: None)

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
+from ledger.queries import queries
 from penstock.errors import Unreachable
 
 SCHEMA = 1
@@ -55,7 +56,7 @@ def check(connection: sqlite3.Connection, path: Path | None) -> None:
     """
     found = meta(connection, "schema")
     if found != SCHEMA:
-        message = f"the ledger {str(path)!r} has schema {found!r}, this penstock writes {SCHEMA}: use the newer penstock"
+        message = f"the ledger {str(path)!r} has schema {found!r}, not {SCHEMA}: use the penstock that made it"
         raise Unreachable(message)
 
 
@@ -85,5 +86,4 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     facts = {"schema": SCHEMA, "secret": secrets.token_bytes(_SECRET_BYTES), "counter": 0, "horizon": 0}
     connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", facts.items())
-    nobody = "INSERT INTO workers (worker, name, host, boot_id, started_at, lease_until, state) VALUES (?,'','','',0,0,'dead')"
-    connection.execute(nobody, (NOBODY,))
+    connection.execute(queries["add_nobody"], {"worker": NOBODY})

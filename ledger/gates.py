@@ -26,6 +26,13 @@ def reopen(connection: sqlite3.Connection, gate: str, now: int) -> None:
     connection.execute(queries["open_gate"], {"gate": gate, "now": now})
 
 
+def give_up_probes(connection: sqlite3.Connection, *, sent_before: int) -> None:
+    """
+    Shut the gates whose probe was sent before that and did not come back.
+    """
+    connection.execute(queries["expire_probes"], {"before": sent_before})
+
+
 def shut_ones(connection: sqlite3.Connection) -> list[GateEntry]:
     """
     Return the gates that are not open, the longest shut first.

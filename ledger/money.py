@@ -73,11 +73,18 @@ def sweep(connection: sqlite3.Connection, claim: Claim, now: int) -> None:
         named = {"call": stale["call"]}
         held = connection.execute(queries["reservation"], named).fetchone()
         _book(connection, named, held, state="swept", booked=held["amount"])
-        run = stale["run"].hex()
-        keep_call(connection, unanswered(stale["call"].hex(), run, stale["step"], held["amount"], "swept", now))
+        entry = unanswered(
+            call=stale["call"].hex(),
+            run=stale["run"].hex(),
+            step=stale["step"],
+            cost=held["amount"],
+            outcome="swept",
+            now=now,
+        )
+        keep_call(connection, entry)
 
 
-def unanswered(call: str, run: str, step: str, cost: int, outcome: Literal["lost", "swept"], now: int) -> ModelCall:
+def unanswered(*, call: str, run: str, step: str, cost: int, outcome: Literal["lost", "swept"], now: int) -> ModelCall:
     """
     Return the entry of a call nobody told us the end of; its whole worst case is booked.
     """

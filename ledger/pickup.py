@@ -19,12 +19,11 @@ def pick_up(connection: sqlite3.Connection, pipelines: Sequence[str], most: int,
     """
     Claim up to *most* heads of these pipelines.
     """
-    connection.execute(queries["expire_probes"], {"before": by.now - gates.PROBE_LOST})
+    gates.give_up_probes(connection, sent_before=by.now - gates.PROBE_LOST + 1)
     picked = [_probe(connection, lane, by) for lane in _probes(connection, pipelines, by.now)[: max(0, most)]]
     ready = sorted(_ready(connection, pipelines, most, by.now), key=lambda lane: lane["head_seq"])
-    for lane in ready[: most - len(picked)]:
-        picked.append(claims.pick(connection, lane, by, probe=False))
-    return picked
+    rest = ready[: most - len(picked)]
+    return picked + [claims.pick(connection, lane, by, probe=False) for lane in rest]
 
 
 def next_due(connection: sqlite3.Connection, pipelines: Sequence[str], now: int) -> int | None:

@@ -14,6 +14,11 @@ UPDATE meta SET value = :value WHERE name = :name;
 INSERT INTO workers (worker, name, host, boot_id, started_at, lease_until, state)
 VALUES (:worker, :name, :host, :boot_id, :now, :lease_until, 'alive');
 
+-- add_nobody --
+-- The worker of abandoned lanes, dead from the start
+INSERT INTO workers (worker, name, host, boot_id, started_at, lease_until, state)
+VALUES (:worker, '', '', '', 0, 0, 'dead');
+
 -- bury_workers --
 -- Mark every other worker dead: only the holder of the file's lock may say so
 UPDATE workers SET state = 'dead' WHERE worker <> :worker;
@@ -170,7 +175,7 @@ WHERE state = 'probing' AND probe_run = :run;
 
 -- expire_probes --
 -- A probe that never came back
-UPDATE gates SET state = 'shut', probe_run = NULL, probing_at = NULL WHERE state = 'probing' AND probing_at <= :before;
+UPDATE gates SET state = 'shut', probe_run = NULL, probing_at = NULL WHERE state = 'probing' AND probing_at < :before;
 
 -- shut_gates --
 -- The gates that are not open

@@ -52,7 +52,7 @@ def detail(connection: sqlite3.Connection, prefix: str) -> RunDetail | None:
         run=_run(row),
         event=orjson.loads(body["body"]) if body else None,
         steps=tuple(_step(step) for step in connection.execute(queries["steps_of"], named)),
-        calls=tuple(ModelCall.model_validate_json(call["entry"]) for call in connection.execute(queries["calls_of"], named)),
+        calls=tuple(_call(call) for call in connection.execute(queries["calls_of"], named)),
         writes=tuple(write(found) for found in connection.execute(queries["writes_of_run"], named)),
     )
 
@@ -69,8 +69,8 @@ def counts(connection: sqlite3.Connection, pipelines: Sequence[str] | None) -> d
     """
     Return how many runs each (pipeline, verdict or state) has.
     """
-    rows = connection.execute(queries["count_runs"])
-    return {(row["pipeline"], row["end"]): row["runs"] for row in rows if pipelines is None or row["pipeline"] in pipelines}
+    rows = connection.execute(queries["count_runs"]).fetchall()
+    return {(name, end): count for name, end, count in rows if pipelines is None or name in pipelines}
 
 
 def write(row: sqlite3.Row) -> WriteEntry:
@@ -81,9 +81,7 @@ def write(row: sqlite3.Row) -> WriteEntry:
     return WriteEntry(fields=orjson.loads(row["fields"]), **{name: row[name] for name in names})
 
 
-def last_write(
-    connection: sqlite3.Connection, pipeline: str, system: str, record: str, step: str
-) -> WriteEntry | None:
+def last_write(connection: sqlite3.Connection, pipeline: str, system: str, record: str, step: str) -> WriteEntry | None:
     """
     Return the newest `done` write of a pipeline's step on a record of the connection *system*.
     """
@@ -118,6 +116,10 @@ def _find(connection: sqlite3.Connection, prefix: str) -> sqlite3.Row | None:
 def _run(row: sqlite3.Row) -> Run:
     found: dict[str, Any] = {name: row[name] for name in row.keys() if name in Run.model_fields}  # noqa: SIM118 # a Row iterates over values
     return Run(**found | {"run": row["run"].hex(), "partition": row["part"], "offset": row["off"]})
+
+
+def _call(row: sqlite3.Row) -> ModelCall:
+    return ModelCall.model_validate_json(row["entry"])
 
 
 def _step(row: sqlite3.Row) -> StepEntry:

@@ -31,7 +31,8 @@ def forget(connection: sqlite3.Connection, before: int) -> int:
     Delete identities that ended before *before*, and remember that as the horizon; return how many.
     """
     gone = connection.execute(queries["forget_identities"], {"before": before}).rowcount
-    connection.execute(queries["set_horizon"], {"before": before})
+    if gone:
+        connection.execute(queries["set_horizon"], {"before": before})
     return gone
 
 

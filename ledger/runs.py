@@ -69,7 +69,7 @@ _NOTHING_YET = dict.fromkeys(("reason", "due_at", "gate", "verdict", "error", "s
 
 
 def conclude(
-    connection: sqlite3.Connection, new: NewRun, verdict: Verdict, why: str | None, body: bytes | None, now: int
+    connection: sqlite3.Connection, new: NewRun, verdict: Verdict, *, why: str | None, body: bytes | None, now: int
 ) -> None:
     """
     Insert a run that is final from the start; one that exists is counted as delivered again.
@@ -78,8 +78,7 @@ def conclude(
         connection.execute(queries["count_delivery"], lanes.values(new))
         return
     seq = lanes.tick(connection)
-    runs_end = {"verdict": verdict, "error": why, "finished_at": now}
-    add(connection, new, seq=seq, state="final", now=now, **runs_end)
+    add(connection, new, seq=seq, state="final", now=now, verdict=verdict, error=why, finished_at=now)
     if body is not None:
         connection.execute(queries["keep_body"], lanes.values(new) | {"body": body})
 
@@ -91,10 +90,10 @@ class Until:
     """
 
     reason: WaitReason
-    why: str
-    due_at: int | None
-    gate: str | None
-    attempt: bool
+    why: str | None = None
+    due_at: int | None = None
+    gate: str | None = None
+    attempt: bool = False
     """Whether this counts as a failed attempt of the event itself."""
 
 

@@ -167,9 +167,13 @@ class Slot:
         """
         Book the whole amount of a call nobody told us the end of.
         """
-        if not self._ended:
-            now = self._means.clock.now_ms()
-            await self._end(money.unanswered(self.call, self._claim.run, self._step, self._amount, "lost", now), "settled")
+        if self._ended:
+            return
+        now = self._means.clock.now_ms()
+        entry = money.unanswered(
+            call=self.call, run=self._claim.run, step=self._step, cost=self._amount, outcome="lost", now=now
+        )
+        await self._end(entry, "settled")
 
     async def _end(self, entry: ModelCall, ending: money.Ending) -> None:
         self._ended = True

@@ -17,6 +17,7 @@ from ledger.claims import Claimant
 from ledger.contract import Busy, Claim, Known, NewRun, PickedUp, RunQuery, WriteIntent
 from ledger.lease import Lease
 from ledger.queries import queries
+from ledger.runs import Until
 from ledger.session import ID_BYTES, Means, OpenStep, open_step
 from ledger.steps import Plan
 from ledger.store import Store
@@ -37,15 +38,29 @@ T = TypeVar("T")
 _SECOND = 1000  # ms
 
 
+def never(_point: str) -> None:
+    """
+    Stop nowhere.
+    """
+
+
 class SqliteLedger:
     """
     `ledger.contract.Ledger`, which documents every method.
     """
 
-    def __init__(self, store: Store, lease: Lease | None, *, clock: Clock, keep: float, fail: Callable[[str], None]) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease | None,
+        *,
+        clock: Clock,
+        keep: float = retention.DETAILS,
+        fail: Callable[[str], None] = never,
+    ) -> None:
+        self.store = store
+        self.clock = clock
         self._lease = lease or Lease(0.0, None)
-        self._clock = clock
         self._keep = keep
         self._fail = fail
         self.worker = lease.worker.hex() if lease else ""
@@ -55,15 +70,15 @@ class SqliteLedger:
 
     async def recognise(self, runs_: Sequence[str]) -> dict[str, Known]:
         names = tuple(runs_)
-        return await self._store.read(lambda connection: runs.recognise(connection, names))
+        return await self.store.read(lambda connection: runs.recognise(connection, names))
 
     async def conclude(self, run: NewRun, verdict: Verdict, why: str | None, *, body: bytes | None = None) -> None:
-        now = self._clock.now_ms()
-        await self._store.write(lambda connection: runs.conclude(connection, run, verdict, why, body, now))
+        now = self.clock.now_ms()
+        await self.store.write(lambda connection: runs.conclude(connection, run, verdict, why=why, body=body, now=now))
 
     async def redelivered(self, runs_: Sequence[str]) -> None:
         named = [{"run": bytes.fromhex(run)} for run in runs_]
-        await self._store.write(lambda connection: connection.executemany(queries["count_delivery"], named))
+        await self.store.write(lambda connection: connection.executemany(queries["count_delivery"], named))
 
     async def claim(self, run: NewRun) -> Claim | Known | Busy:
         by = self._claimant()
@@ -75,10 +90,9 @@ class SqliteLedger:
     async def admit(
         self, run: NewRun, body: bytes, *, reason: WaitReason, due_at: int | None = None, gate: str | None = None
     ) -> None:
-        now = self._clock.now_ms()
-        await self._store.write(
-            lambda connection: claims.admit(connection, run, body, reason=reason, due_at=due_at, gate=gate, now=now)
-        )
+        now = self.clock.now_ms()
+        until = Until(reason=reason, due_at=due_at, gate=gate)
+        await self.store.write(lambda connection: claims.admit(connection, run, body, until, now))
         self._fail("admit")
 
     async def pick_up(self, pipelines: Sequence[str], most: int) -> list[PickedUp]:
@@ -88,8 +102,8 @@ class SqliteLedger:
         )
 
     async def next_due(self, pipelines: Sequence[str]) -> int | None:
-        now, names = self._clock.now_ms(), tuple(pipelines)
-        return await self._store.read(lambda connection: pickup.next_due(connection, names, now))
+        now, names = self.clock.now_ms(), tuple(pipelines)
+        return await self.store.read(lambda connection: pickup.next_due(connection, names, now))
 
     async def wait(
         self,
@@ -102,24 +116,22 @@ class SqliteLedger:
         gate: str | None = None,
         attempt: bool = False,
     ) -> None:
-        now = self._clock.now_ms()
-        until = runs.Until(reason=reason, why=why, due_at=due_at, gate=gate, attempt=attempt)
-        await self._store.write(lambda connection: runs.wait(connection, claim, body, until, now))
+        now = self.clock.now_ms()
+        until = Until(reason=reason, why=why, due_at=due_at, gate=gate, attempt=attempt)
+        await self.store.write(lambda connection: runs.wait(connection, claim, body, until, now))
         self._fail("wait")
 
     async def aside(self, claim: Claim, reason: AsideReason, body: bytes, *, why: str) -> None:
-        now = self._clock.now_ms()
-        await self._store.write(
-            lambda connection: runs.aside(connection, claim, body, reason=reason, why=why, now=now)
-        )
+        now = self.clock.now_ms()
+        await self.store.write(lambda connection: runs.aside(connection, claim, body, reason=reason, why=why, now=now))
         self._fail("aside")
 
-    async def finish(self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None) -> None:
+    async def finish(
+        self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None
+    ) -> None:
         self._fail("finish:before")
-        now = self._clock.now_ms()
-        await self._store.write(
-            lambda connection: runs.finish(connection, claim, verdict, why=why, body=body, now=now)
-        )
+        now = self.clock.now_ms()
+        await self.store.write(lambda connection: runs.finish(connection, claim, verdict, why=why, body=body, now=now))
         self._fail("finish:after")
 
     # ---- steps ------------------------------------------------------------------------------
@@ -146,71 +158,71 @@ class SqliteLedger:
             anew=anew,
             token=secrets.token_bytes(ID_BYTES),
         )
-        means = Means(store=self._store, lease=self._lease, clock=self._clock, fail=self._fail)
+        means = Means(store=self.store, lease=self._lease, clock=self.clock, fail=self._fail)
         return open_step(means, claim, plan)
 
     async def answer(self, run: str, step: str, generation: int) -> tuple[object, bool] | None:
-        return await self._store.read(lambda connection: steps.answer(connection, run, step, generation))
+        return await self.store.read(lambda connection: steps.answer(connection, run, step, generation))
 
     async def last_write(self, pipeline: str, connection: str, record: str, step: str) -> WriteEntry | None:
-        return await self._store.read(lambda c: reading.last_write(c, pipeline, connection, record, step))
+        return await self.store.read(lambda c: reading.last_write(c, pipeline, connection, record, step))
 
     async def writes_of(self, connection: str, record: str, since: int) -> list[WriteEntry]:
-        return await self._store.read(lambda c: reading.writes_of(c, connection, record, since))
+        return await self.store.read(lambda c: reading.writes_of(c, connection, record, since))
 
     # ---- gates ------------------------------------------------------------------------------
 
     async def shut(self, gate: str, reason: str, *, probe_at: int) -> None:
-        now = self._clock.now_ms()
-        await self._store.write(lambda c: gates.shut(c, gate, reason, probe_at=probe_at, now=now))
+        now = self.clock.now_ms()
+        await self.store.write(lambda c: gates.shut(c, gate, reason, probe_at=probe_at, now=now))
 
     async def reopen(self, gate: str) -> None:
-        now = self._clock.now_ms()
-        await self._store.write(lambda connection: gates.reopen(connection, gate, now))
+        now = self.clock.now_ms()
+        await self.store.write(lambda connection: gates.reopen(connection, gate, now))
 
     async def gates(self) -> list[GateEntry]:
-        return await self._store.read(gates.shut_ones)
+        return await self.store.read(gates.shut_ones)
 
     # ---- facts and retention ----------------------------------------------------------------
 
     async def remember_config(self, config_hash: str, body: str) -> None:
-        named = {"config_hash": config_hash, "body": body, "now": self._clock.now_ms()}
-        await self._store.write(lambda connection: connection.execute(queries["remember_config"], named))
+        named = {"config_hash": config_hash, "body": body, "now": self.clock.now_ms()}
+        await self.store.write(lambda connection: connection.execute(queries["remember_config"], named))
 
     async def horizon(self) -> int:
-        return await self._store.read(retention.horizon)
+        return await self.store.read(retention.horizon)
 
     async def prune(self, now: int | None = None) -> int:
-        at = self._clock.now_ms() if now is None else now
+        at = self.clock.now_ms() if now is None else now
         details, identities = (int(at - seconds * _SECOND) for seconds in (self._keep, retention.IDENTITIES))
         pruned = 0
-        while found := await self._store.write(lambda connection: retention.prune(connection, details)):
+        while found := await self.store.write(lambda connection: retention.prune(connection, details)):
             pruned += found
-        await self._store.write(lambda connection: retention.forget(connection, identities))
+        await self.store.write(lambda connection: retention.forget(connection, identities))
         return pruned
 
     # ---- reading ----------------------------------------------------------------------------
 
     async def runs(self, query: RunQuery) -> list[Run]:
-        return await self._store.read(lambda connection: reading.runs(connection, query))
+        return await self.store.read(lambda connection: reading.runs(connection, query))
 
     async def detail(self, run: str) -> RunDetail | None:
-        return await self._store.read(lambda connection: reading.detail(connection, run))
+        return await self.store.read(lambda connection: reading.detail(connection, run))
 
     async def spent(self, scope: str, period: str) -> tuple[int, int]:
-        return await self._store.read(lambda connection: reading.spent(connection, scope, period))
+        return await self.store.read(lambda connection: reading.spent(connection, scope, period))
 
     async def counts(self, pipelines: Sequence[str] | None = None) -> dict[tuple[str, str], int]:
-        return await self._store.read(lambda connection: reading.counts(connection, pipelines))
+        return await self.store.read(lambda connection: reading.counts(connection, pipelines))
 
     async def close(self) -> None:
         if self.worker:
-            await self._store.write(self._lease.give_back)
-        await self._store.close()
+            await self.store.write(self._lease.give_back)
+        await self.store.close()
 
     def _claimant(self) -> Claimant:
         token = secrets.token_bytes(ID_BYTES)
-        return Claimant(worker=self._lease.worker, token=token, now=self._clock.now_ms())
+        return Claimant(worker=self._lease.worker, token=token, now=self.clock.now_ms())
 
     async def _unless_cancelled(
         self, operation: Callable[[sqlite3.Connection], T], claimed: Callable[[T], Sequence[Claim]]
@@ -218,7 +230,7 @@ class SqliteLedger:
         """
         Run *operation*; when its caller is gone before the end, give up what it claimed.
         """
-        future = self._store.write(operation)
+        future = self.store.write(operation)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -229,7 +241,7 @@ class SqliteLedger:
         if ended.cancelled() or ended.exception() is not None:
             return
         for claim in claimed(ended.result()):
-            self._store.write(partial(claims.abandon, claim=claim))
+            self.store.write(partial(claims.abandon, claim=claim))
 
 
 def _claim_in(claimed: Claim | Known | Busy) -> Sequence[Claim]:

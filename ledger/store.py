@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ledger import file
+from ledger import file, gates
 from ledger.lease import Lease
 from ledger.lock import FileLock
 from ledger.reader import Reader
@@ -95,8 +95,11 @@ class Store:
 def _prepare(connection: sqlite3.Connection, path: Path | None, lease: Lease, now: int) -> bytes:
     file.prepare(connection, path)
     lease.take(connection, now)
+    gates.give_up_probes(connection, sent_before=now + 1)
     return bytes(file.meta(connection, "secret") or b"")
 
 
 def _unusable(path: Path | None, error: Exception) -> Unreachable:
-    return Unreachable(f"the ledger {str(path)!r} cannot be opened: {error}; check `hub.state`, its rights and its disk")
+    return Unreachable(
+        f"the ledger {str(path)!r} cannot be opened: {error}; check `hub.state`, its rights and its disk"
+    )

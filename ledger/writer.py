@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -32,7 +31,13 @@ Operation = Callable[[sqlite3.Connection], T]
 MOST_OPERATIONS = 256  # per transaction, so that nobody waits for an endless one
 _CHECKPOINT_OPERATIONS = 2000  # after this many the log is copied into the file
 _CHECKPOINT_BYTES = 16 * 1024 * 1024  # or after this much growth of the log
-_LATER = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN}
+_LATER = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+}
 _PRIMARY = 0xFF  # the low byte of an extended SQLite result code
 
 
@@ -237,7 +242,7 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
 
 def _size(path: Path) -> int:
     try:
-        return os.stat(f"{path}-wal").st_size
+        return path.with_name(path.name + "-wal").stat().st_size
     except FileNotFoundError:
         return 0
 
