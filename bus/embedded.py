@@ -51,7 +51,7 @@ class FileLog:
     async def append(self, placed: Sequence[Placed]) -> list[Position]:
         self._check()
         headers = [logfile.pack(message.headers) for _, message in placed]
-        return await self._writer.submit(lambda file: file.append(placed, headers, self._clock.now_ms()))
+        return await self._writer.submit(lambda file: file.append(placed, headers, self._clock.now_ms()), len(placed))
 
     async def read(self, wanted: Mapping[Partition, int], most: int) -> list[Message]:
         self._check()

@@ -110,16 +110,16 @@ class LogFile:
         Number *placed* and keep them for the commit, which writes the messages of all jobs at once.
         """
         positions = []
+        tails, values, touched = self._tails, self._values, self._touched
         for (partition, message), packed in zip(placed, headers, strict=True):
-            tail = self._tails[partition]
+            tail = tails[partition]
             offset = tail.end
             tail.end = offset + 1
-            if tail.last_ms < now_ms:
-                tail.last_ms = now_ms
-            self._values += (tail.base + offset, tail.last_ms, message.key, message.value, packed)
-            self._unfolded += len(message.value)
-            self._touched.add(partition)
+            tail.last_ms = max(tail.last_ms, now_ms)
+            values += (tail.base + offset, tail.last_ms, message.key, message.value, packed)
+            touched.add(partition)
             positions.append(Position(partition.topic, partition.number, offset))
+        self._unfolded += sum(len(message.value) for _, message in placed)
         return positions
 
     def store(self, group: str, positions: Mapping[Partition, int]) -> None:

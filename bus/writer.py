@@ -18,13 +18,14 @@ from penstock.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
-_MOST_JOBS = 2000  # per commit, so that nobody waits for an endless one
+_FULL_GROUP = 1000  # messages per commit; more would only wait, while the event loop has nothing to do
 
 T = TypeVar("T")
 
 
 class _Job(NamedTuple):
     work: Callable[[LogFile], Any]
+    weight: int
     done: asyncio.Future[Any]
 
 
@@ -43,13 +44,15 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="bus-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[LogFile], T]) -> asyncio.Future[T]:
+    def submit(self, work: Callable[[LogFile], T], weight: int = 1) -> asyncio.Future[T]:
         """
         Return a future of what *work* returns, done when it is durable; it fails with `Unavailable`.
+
+        *weight* is about how many messages it writes.
         """
         self._loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(work, done))
+        self._jobs.put(_Job(work, weight, done))
         return done
 
     async def close(self) -> None:
@@ -70,10 +73,12 @@ class Writer:
         Wait for a job and take those behind it along; nothing at all means the end.
         """
         group: list[_Job] = []
+        room = _FULL_GROUP
         job = self._jobs.get()
         while job is not None:
             group.append(job)
-            if len(group) == _MOST_JOBS:
+            room -= job.weight
+            if room <= 0:
                 return group
             try:
                 job = self._jobs.get_nowait()

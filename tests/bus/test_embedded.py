@@ -163,14 +163,8 @@ async def test_close_finishes_what_was_accepted(embedded: Opener) -> None:
 
 @pytest.mark.parametrize("answers", [1, 40, 400])
 async def test_what_was_answered_survives_kill_9(embedded: Opener, answers: int) -> None:
-    """Every publish that returned is there, whole; none is there in part."""
-    with subprocess.Popen(
-        [sys.executable, "-c", OPENING + ENDLESS, str(embedded.path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as child:
-        assert child.stdout is not None
-        acknowledged = [child.stdout.readline().strip() for _ in range(answers)]
-        os.kill(child.pid, signal.SIGKILL)
-        acknowledged += [line.strip() for line in child.stdout if line.endswith("\n")]
+    """Every publish that returned is there, whole; none is there in part; order is kept."""
+    acknowledged = killed_after(answers, embedded.path)
     bus = embedded.open()
     values = [value.decode() for value in await everything(bus)]
     await bus.close()
@@ -183,16 +177,29 @@ async def test_what_was_answered_survives_kill_9(embedded: Opener, answers: int)
         assert sorted(mine) == mine
 
 
+async def test_a_person_may_look_at_what_a_killed_hub_left(embedded: Opener) -> None:
+    """No repair is needed first."""
+    killed_after(1, embedded.path)
+    archive = Archive(embedded.path)
+    found = [await archive.read(TOPIC, number, 0) for number in range(4)]
+    await archive.close()
+
+    assert any(found)
+
+
+def killed_after(answers: int, path: Path) -> list[str]:
+    """Publish without end in a child, kill it after *answers*, return every answer it gave."""
+    command = [sys.executable, "-c", OPENING + ENDLESS, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        assert child.stdout is not None
+        acknowledged = [child.stdout.readline().strip() for _ in range(answers)]
+        os.kill(child.pid, signal.SIGKILL)
+        return acknowledged + [line.strip() for line in child.stdout if line.endswith("\n")]
+
+
 async def test_a_full_disk_is_unavailable_and_later_all_is_well(embedded: Opener) -> None:
     """Refused publishes leave nothing half-written, accepted ones stay, and room on the disk mends it."""
-    child = subprocess.run(
-        [sys.executable, "-c", OPENING + FULL_DISK, str(embedded.path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    accepted, refused = child.stdout.splitlines()
+    accepted, refused = on_a_full_disk(embedded.path)
     bus = embedded.open()
     values = [value.rstrip(b"\0").decode() for value in await everything(bus)]
     await bus.close()
@@ -201,6 +208,12 @@ async def test_a_full_disk_is_unavailable_and_later_all_is_well(embedded: Opener
     assert {"before", "after"} <= set(values)
     assert {int(number) for number in accepted.split()} <= pairs(values, "x")
     assert pairs(values, "x") == pairs(values, "y")
+
+
+def on_a_full_disk(path: Path) -> list[str]:
+    """Publish in a child whose files may not grow, then may; return what it printed."""
+    command = [sys.executable, "-c", OPENING + FULL_DISK, str(path)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout.splitlines()
 
 
 def pairs(values: list[str], letter: str) -> set[int]:
@@ -307,7 +320,7 @@ async def test_the_file_is_durable_by_its_settings(embedded: Opener) -> None:
     assert 0o600 == stat.S_IMODE(embedded.path.stat().st_mode)
 
 
-async def test_a_foreign_file_is_left_alone(tmp_path: Path, embedded: Opener) -> None:
+async def test_a_foreign_file_is_left_alone(embedded: Opener) -> None:
     """Text, another database and a newer version are refused with a remedy."""
     embedded.path.write_text("dear diary " * 100)
     with pytest.raises(Invalid, match="is not a bus file"):
