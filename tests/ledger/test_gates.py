@@ -1,0 +1,129 @@
+"""
+Gates: runs wait while a system is down, one probe at a time looks whether it is back.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.testing import beside, bury
+
+BODY = b'{"specversion":"1.0"}'
+GATE = "connection:desk"
+
+
+@pytest.fixture
+async def waiting(book, site, make):
+    """Five runs of five lanes at a shut gate whose probe is due in 60 s."""
+    for n in range(5):
+        claim = await site.claim(book, make(str(n), lane=f"k{n}"))
+        await book.wait(claim, "outage", BODY, why="503", gate=GATE)
+    await book.shut(GATE, "503", probe_at=site.clock.now_ms() + 60_000)
+    return [make(str(n)).run for n in range(5)]
+
+
+async def test_nothing_passes_a_shut_gate(book, site, waiting):
+    """Runs at a shut gate wait until its probe is due."""
+    assert await book.pick_up(["p"], 10) == []
+    assert await book.next_due(["p"]) == site.clock.now_ms() + 60_000
+    (gate,) = await book.gates()
+    assert (gate.gate, gate.state, gate.reason) == (GATE, "shut", "503")
+
+
+async def test_one_probe_goes_through(book, site, waiting):
+    """When its time has come, the oldest run at the gate is its only probe."""
+    await site.clock.advance(60)
+    (probe,) = await book.pick_up(["p"], 10)
+
+    assert (probe.claim.run, probe.gate, probe.probe) == (waiting[0], GATE, True)
+    assert await book.pick_up(["p"], 10) == []
+    assert [gate.state for gate in await book.gates()] == ["probing"]
+
+
+async def test_a_reopened_gate_lets_the_oldest_through_first(book, site, waiting):
+    """After a probe got through, runs come oldest first, as many as there is room for."""
+    await site.clock.advance(60)
+    (probe,) = await book.pick_up(["p"], 10)
+    await book.reopen(GATE)
+    await book.finish(probe.claim, "delivered")
+    first = await book.pick_up(["p"], 2)
+    rest = await book.pick_up(["p"], 10)
+
+    assert [one.claim.run for one in first] == waiting[1:3]
+    assert [one.claim.run for one in rest] == waiting[3:]
+    assert [one.gate for one in rest] == [GATE, GATE]
+    assert not any(one.probe for one in first + rest)
+    assert await book.gates() == []
+
+
+async def test_a_failed_probe_puts_the_next_one_off(book, site, waiting):
+    """A probe that meets the outage again waits again, in its old place."""
+    await site.clock.advance(60)
+    (probe,) = await book.pick_up(["p"], 10)
+    await book.shut(GATE, "still 503", probe_at=site.clock.now_ms() + 120_000)
+    await book.wait(probe.claim, "outage", BODY, why="503", gate=GATE)
+
+    assert await book.pick_up(["p"], 10) == []
+    assert await book.next_due(["p"]) == site.clock.now_ms() + 120_000
+    await site.clock.advance(120)
+    assert [one.claim.run for one in await book.pick_up(["p"], 10)] == waiting[:1]
+
+
+async def test_a_probe_that_says_nothing_leaves_the_gate_shut(book, site, waiting):
+    """A probe that ends for a reason of its own makes room for the next probe."""
+    await site.clock.advance(60)
+    (probe,) = await book.pick_up(["p"], 10)
+    await book.finish(probe.claim, "dead", why="its own fault")
+    (second,) = await book.pick_up(["p"], 10)
+
+    assert (second.claim.run, second.probe) == (waiting[1], True)
+
+
+async def test_a_probe_that_never_comes_back_is_given_up(book, site, waiting):
+    """A gate does not stay probing for ever."""
+    await site.clock.advance(60)
+    await book.pick_up(["p"], 10)
+    assert await book.next_due(["p"]) == site.clock.now_ms() + 300_000
+    await site.clock.advance(300)
+    (second,) = await book.pick_up(["p"], 10)
+
+    assert (second.claim.run, second.probe) == (waiting[1], True)
+
+
+async def test_a_dead_workers_probe_is_picked_up(book, site, waiting):
+    """The run that was a probe goes on under another worker."""
+    await site.clock.advance(60)
+    await book.pick_up(["p"], 10)
+    successor = await beside(book)
+    await bury(book)
+
+    (taken,) = await successor.pick_up(["p"], 10)
+    assert taken.claim.run == waiting[0]
+
+
+async def test_a_gate_never_shut_is_open(book, site, make):
+    """Waiting at a gate nobody shut is waiting for the next pick-up."""
+    claim = await site.claim(book, make())
+    await book.wait(claim, "outage", BODY, why="503", gate="model:small")
+
+    assert await book.next_due(["p"]) == site.clock.now_ms()
+    assert len(await book.pick_up(["p"], 10)) == 1
+
+
+async def test_a_gate_holds_other_pipelines_too(book, site, make, waiting):
+    """One gate has one probe, whichever pipeline it comes from; each sees its own runs only."""
+    claim = await site.claim(book, make("q", pipeline="q"))
+    await book.wait(claim, "outage", BODY, why="503", gate=GATE)
+    await site.clock.advance(60)
+
+    (probe,) = await book.pick_up(["q"], 10)
+    assert (probe.claim.pipeline, probe.probe) == ("q", True)
+    assert await book.pick_up(["p", "q"], 10) == []
+
+
+async def test_no_room_means_no_probe(book, site, waiting):
+    """Asking for nothing claims nothing."""
+    await site.clock.advance(60)
+
+    assert await book.pick_up(["p"], 0) == []
+    assert len(await book.pick_up(["p"], 1)) == 1

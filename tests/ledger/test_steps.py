@@ -1,0 +1,232 @@
+"""
+Steps: what was begun, what surely happened, and what nobody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ledger import WriteIntent
+from ledger.testing import beside, bury
+from penstock.errors import Fenced, Rejected, Unavailable, UnknownOutcome
+
+BODY = b'{"specversion":"1.0"}'
+INTENT = WriteIntent(connection="desk", record="7", fields={"comments": "h1"}, value_hash="v1")
+ASK = {"kind": "ask", "action_class": "ai", "timeout": 60.0}
+WRITE = {"kind": "write", "action_class": "read-back", "timeout": 30.0, "write": INTENT}
+
+
+@pytest.fixture
+async def claim(book, site, make):
+    """A claimed run."""
+    return await site.claim(book, make())
+
+
+async def again(book, site, claim):
+    """Let the run wait and start again."""
+    await book.wait(claim, "retry", BODY, why="again", due_at=site.clock.now_ms())
+    (picked,) = await book.pick_up(["p"], 1)
+    return picked.claim
+
+
+async def left_by(book, claim, error, **how):
+    """Begin a step and leave it by *error*."""
+    with pytest.raises(type(error)):
+        async with book.step(claim, "note", **how):
+            raise error
+
+
+async def test_a_done_step_gives_its_result_and_does_nothing(book, site, claim):
+    """A finished step is never done again."""
+    async with book.step(claim, "ask", **ASK) as step:
+        assert (step.found, step.attempts) == ("fresh", 1)
+        await step.done({"summary": "ä"}, receipt={"used": 3})
+    claim = await again(book, site, claim)
+    async with book.step(claim, "ask", **ASK) as step:
+        pass
+
+    assert (step.found, step.result, step.attempts) == ("done", {"summary": "ä"}, 1)
+    assert await book.answer(claim.run, "ask", 0) == ({"summary": "ä"}, False)
+
+
+async def test_the_key_is_stable_and_names_run_and_step(book, site, claim, make):
+    """The idempotency key stays over attempts and differs between steps and runs."""
+    keys = []
+    for name in ("note", "note", "other"):
+        async with book.step(claim, name, **WRITE) as step:
+            keys.append(step.key)
+    other = await site.claim(book, make("2", lane="j"))
+    async with book.step(other, "note", **WRITE) as step:
+        keys.append(step.key)
+
+    assert keys[0] == keys[1]
+    assert len({len(key) for key in keys}) == 1
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), Rejected("no"), None], ids=["later", "never", "left"])
+async def test_a_step_surely_without_effect_may_begin_again(book, claim, error):
+    """A block left by an error that says nothing was done leaves the step failed and no write."""
+    if error:
+        await left_by(book, claim, error, **WRITE)
+    else:
+        async with book.step(claim, "note", **WRITE):
+            pass
+    found = await book.detail(claim.run)
+    assert ([step.state for step in found.steps], found.writes) == (["failed"], ())
+
+    async with book.step(claim, "note", **WRITE) as step:
+        assert (step.found, step.attempts) == ("fresh", 2)
+        await step.done(None)
+
+
+@pytest.mark.parametrize("error", [UnknownOutcome("silence"), ZeroDivisionError(), asyncio.CancelledError()])
+async def test_a_step_of_unknown_outcome_says_so(book, site, claim, error):
+    """A block left by silence, a bug or cancellation may have taken effect."""
+    begun = site.clock.now_ms()
+    await left_by(book, claim, error, **WRITE)
+    assert [write.state for write in await book.writes_of("desk", "7", 0)] == ["unknown"]
+    await site.clock.advance(1)
+    async with book.step(claim, "note", **WRITE) as step:
+        assert (step.found, step.first_at, step.quiet_at) == ("unknown", begun, begun + 30_000)
+        await step.done({"id": 9})
+    (write,) = await book.writes_of("desk", "7", 0)
+
+    assert write.state == "done"
+
+
+async def test_doubt_outlives_a_later_failure(book, site, claim):
+    """A failed look does not make an unknown step surely without effect."""
+    await left_by(book, claim, UnknownOutcome("silence"), **WRITE)
+    await left_by(book, claim, Unavailable("cannot look"), **WRITE)
+    async with book.step(claim, "note", **WRITE) as step:
+        pass
+
+    assert (step.found, step.attempts) == ("unknown", 3)
+
+
+async def test_looking_too_early_does_not_put_the_quiet_time_off(book, site, claim):
+    """A read-back step that must wait for quiet gets there; one that acts anew starts a new wait."""
+    begun = site.clock.now_ms()
+    await left_by(book, claim, UnknownOutcome("silence"), **WRITE)
+    for _ in range(3):
+        await site.clock.advance(9)
+        async with book.step(claim, "note", **WRITE) as step:
+            assert step.quiet_at == begun + 30_000
+    await site.clock.advance(9)
+    async with book.step(claim, "note", **WRITE) as step:
+        assert step.quiet_at < site.clock.now_ms()
+    async with book.step(claim, "note", **WRITE) as step:
+        assert step.quiet_at == begun + 66_000
+
+
+async def test_a_crash_leaves_open_steps_unknown(book, site, make, claim):
+    """When a lane is taken over, what its dead worker had begun may have taken effect."""
+    step = await book.step(claim, "note", **WRITE).__aenter__()
+    successor = await beside(book)
+    await bury(book)
+    taken = await site.claim(successor, make())
+    assert [write.state for write in await successor.writes_of("desk", "7", 0)] == ["unknown"]
+
+    with pytest.raises(Fenced):
+        await step.fence()
+    with pytest.raises(Fenced):
+        await step.done({"id": 9})
+    async with successor.step(taken, "note", **WRITE) as found:
+        assert found.found == "unknown"
+        await found.done({"id": 9})
+
+
+async def test_a_late_answer_is_kept_and_used(book, site, make, claim):
+    """P22: the paid answer of a worker that lost its lane is not paid again."""
+    late = await book.step(claim, "ask", **ASK, input_hash="q1").__aenter__()
+    successor = await beside(book)
+    await bury(book)
+    taken = await site.claim(successor, make())
+    with pytest.raises(Fenced):
+        await late.done({"summary": "late"}, receipt={"used": 1})
+
+    assert await successor.answer(taken.run, "ask", 0) == ({"summary": "late"}, False)
+    async with successor.step(taken, "ask", **ASK, input_hash="q1") as step:
+        assert (step.found, step.result) == ("done", {"summary": "late"})
+    (kept,) = (await successor.detail(taken.run)).steps
+    assert (kept.state, kept.result, kept.receipt) == ("done", {"summary": "late"}, {"used": 1})
+
+
+async def test_a_late_answer_does_not_replace_one_that_is_there(book, site, make, claim):
+    """The first answer that ended the step stays."""
+    late = await book.step(claim, "ask", **ASK).__aenter__()
+    successor = await beside(book)
+    await bury(book)
+    taken = await site.claim(successor, make())
+    async with successor.step(taken, "ask", **ASK) as step:
+        await step.done({"summary": "first"})
+    with pytest.raises(Fenced):
+        await late.done({"summary": "late"})
+
+    assert await successor.answer(taken.run, "ask", 0) == ({"summary": "first"}, False)
+
+
+async def test_another_question_is_asked_anew_until_a_delivery_began(book, claim):
+    """P14: a kept answer to another question is used only by a run that has begun to write."""
+    async with book.step(claim, "ask", **ASK, input_hash="q1") as step:
+        await step.done({"confidence": 1})
+    async with book.step(claim, "ask", **ASK, input_hash="q2") as step:
+        assert (step.found, step.attempts) == ("fresh", 2)
+        await step.done({"certainty": 1})
+    async with book.step(claim, "note", **WRITE) as step:
+        await step.done(None)
+    async with book.step(claim, "ask", **ASK, input_hash="q3") as step:
+        assert (step.found, step.result) == ("done", {"certainty": 1})
+    assert await book.answer(claim.run, "ask", 0) == ({"certainty": 1}, True)
+    async with book.step(claim, "ask", **ASK, input_hash="q3", anew=True) as step:
+        assert step.found == "fresh"
+
+
+async def test_beginning_under_a_moved_fence_is_refused(book, site, claim):
+    """A step begins only while its lane is held, and writes nothing otherwise."""
+    await again(book, site, claim)
+    with pytest.raises(Fenced):
+        async with book.step(claim, "note", **WRITE):
+            pytest.fail("the block must not run")
+
+    assert (await book.detail(claim.run)).steps == ()
+
+
+async def test_the_last_write_of_a_step_is_found(book, site, make, claim):
+    """The newest done write of a pipeline's step on a record, and no other."""
+    async with book.step(claim, "note", **WRITE) as step:
+        assert [write.state for write in await book.writes_of("desk", "7", site.clock.now_ms() + 1)] == ["open"]
+        await step.done({"id": 9}, version="9")
+    await site.clock.advance(10)
+    other = await site.claim(book, make("2", lane="j"))
+    async with book.step(other, "note", **WRITE) as step:
+        found = await book.last_write("p", "desk", "7", "note")
+        await step.done({"id": 10}, version="10")
+
+    assert (found.version, found.fields, found.value_hash) == ("9", {"comments": "h1"}, "v1")
+    assert (await book.last_write("p", "desk", "7", "note")).version == "10"
+    assert await book.last_write("q", "desk", "7", "note") is None
+    assert [write.version for write in await book.writes_of("desk", "7", 0)] == ["10", "9"]
+
+
+async def test_a_closed_ledger_lets_nothing_new_leave(book, site, claim):
+    """The local fence refuses once the lease was given back."""
+    async with book.step(claim, "note", **WRITE) as step:
+        step.local_fence()
+    await book.close()
+    site.opened.clear()
+
+    with pytest.raises(Fenced):
+        step.local_fence()
+
+
+async def test_a_lease_that_cannot_be_renewed_lets_nothing_new_leave(site, make):
+    """While the ledger cannot be written for a whole lease, the local fence says: later."""
+    book = await site.open(lease=0.0)
+    claim = await site.claim(book, make())
+    async with book.step(claim, "note", **WRITE) as step:
+        with pytest.raises(Unavailable):
+            step.local_fence()
