@@ -134,13 +134,16 @@ class AI:
         answer = _kept(result, output)
         return answer if answer is not None and (delivering or answer.ask_hash == ask_hash) else None
 
-    async def keys(self, spec: ModelSpec, *, refresh: bool = False) -> list[str]:
+    def keys(self, spec: ModelSpec, *, refresh: bool = False) -> list[str]:
         """
         Return the live keys of *spec*, newest first; empty when it needs none.
         """
         if spec.key is None:
             return []
-        return [secret.reveal() for secret in await self._secrets.resolve(spec.key, refresh=refresh)]
+        if refresh:
+            for ref in spec.key:
+                self._secrets.refresh(ref)
+        return [self._secrets.get(ref).reveal() for ref in spec.key]
 
     def judged(self, error: AIError) -> AIError:
         """
@@ -217,14 +220,14 @@ class _Asking:
         return reading
 
     async def _with_key(self, question: Question, counted: int) -> Reading:
-        keys = await self._ai.keys(question.spec)
+        keys = self._ai.keys(question.spec)
         first = keys[0] if keys else None
         try:
             return await self._exchange.call(question, first, counted)
         except AIError as exc:
             if exc.error_class != "auth" or question.spec.key is None:
                 raise
-            others = [key for key in (*await self._ai.keys(question.spec, refresh=True), *keys) if key != first]
+            others = [key for key in (*self._ai.keys(question.spec, refresh=True), *keys) if key != first]
             if not others:
                 raise
             return await self._exchange.call(question, others[0], counted)

@@ -16,7 +16,7 @@ from ai.models import ModelSpec
 from ai.providers import adapter
 from ai.providers.contract import Malformed, Question, Reading
 from penstock.clock import utc
-from penstock.errors import Fenced, Invalid
+from penstock.errors import Fenced, Invalid, Unavailable
 from penstock.http import NotSent, Response, SentNoAnswer
 from schemas.entries import ModelCall, Usage
 
@@ -154,8 +154,8 @@ class _Attempt:
             return offline.answer(self.question)
         try:
             return self._read(await self._send())
-        except Fenced:
-            await self._release("fenced")
+        except (Fenced, Unavailable) as exc:
+            await self._release("fenced" if isinstance(exc, Fenced) else "ledger")
             raise
         except NotSent as exc:
             await self._release("connection")
@@ -255,7 +255,7 @@ class _Attempt:
     def _late(self) -> bool:
         try:
             self.exchange.step.local_fence()
-        except Fenced:
+        except (Fenced, Unavailable):
             return True
         return False
 

@@ -1,0 +1,289 @@
+"""
+A model server for demos and tests: speaks OpenAI chat completions and Anthropic messages, checks keys,
+counts tokens, logs every call, and fails on demand.
+
+    async with ModelDouble() as double:
+        ModelSpec(..., url=double.openai_url)
+        double.faults.extend([Fault(kind="status", status=429, retry_after=2.0)])
+
+Over HTTP: `POST /_faults` with a list of faults, `GET /_calls`. As a process:
+`python -m ai.double --port 0 --calls calls.jsonl` prints its port.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import orjson
+from aiohttp import web
+
+from ai import tokens
+from ai.providers import dialogue
+from ai.providers.dialogue import Asked, Replied
+from ai.providers.extract import Source
+from ai.providers.filler import fill
+
+MAX_REQUEST = 32 * 1024 * 1024  # bytes
+HUGE = 11 * 1024 * 1024  # bytes of the `huge` answer
+SHOWN = 80  # characters of a question that the log keeps
+DRIP = 64  # bytes per drop
+
+FaultKind = Literal[
+    "status",  # an error of *status*, with *body* if given
+    "hang",  # no answer for *seconds*
+    "reset-before",  # the connection breaks before the call counts
+    "reset-after",  # the connection breaks after the call was metered
+    "malformed",  # a success that is not JSON
+    "empty",  # a success without choices or content
+    "truncated",  # the answer does not fit its room
+    "refusal",  # the model refuses
+    "wrong-schema",  # an answer that breaks its schema
+    "not-json",  # an answer that is prose
+    "invented",  # an answer with an id and an address out of thin air
+    "drip",  # the answer comes in drops over *seconds*
+    "huge",  # eleven megabytes
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """
+    How the next call fails.
+    """
+
+    kind: FaultKind
+    status: int = 500
+    retry_after: float | None = None
+    seconds: float = 3600.0
+    body: Any = None
+    """Replaces the provider's own error body."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """
+    One request that reached a model, as `calls.jsonl` keeps it.
+    """
+
+    id: str
+    at: float
+    path: str
+    key: str
+    """Which of the double's keys was used, by its name, never its value."""
+    model: str
+    question: str
+    """Hash of the user's text."""
+    begins: str
+    """Its first characters."""
+    input: int
+    output: int
+    outcome: str
+
+
+@dataclass(kw_only=True)
+class ModelDouble:
+    """
+    A model server in this process.
+    """
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Name of each key and its value; without any, every key is good."""
+    log: Path | None = None
+    """Where `calls.jsonl` is kept; nowhere when None."""
+    port: int = 0
+    answers: deque[str] = field(default_factory=deque)
+    """Texts to answer with next, before the offline extract takes over."""
+    faults: deque[Fault] = field(default_factory=deque)
+    calls: list[Call] = field(default_factory=list)
+    _runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """
+        Where the server listens.
+        """
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def openai_url(self) -> str:
+        """
+        The base URL for the `openai` provider.
+        """
+        return f"{self.url}/v1"
+
+    @property
+    def metered(self) -> tuple[int, int]:
+        """
+        Input and output tokens of all calls.
+        """
+        return sum(call.input for call in self.calls), sum(call.output for call in self.calls)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=MAX_REQUEST)
+        app.add_routes(
+            [
+                web.post("/v1/chat/completions", self._openai),
+                web.post("/v1/messages", self._anthropic),
+                web.post("/_faults", self._add_faults),
+                web.get("/_calls", self._list_calls),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def _add_faults(self, request: web.Request) -> web.Response:
+        wanted = orjson.loads(await request.read())
+        self.faults.extend(_faults(wanted if isinstance(wanted, list) else [wanted]))
+        return web.json_response({"waiting": len(self.faults)})
+
+    async def _list_calls(self, _request: web.Request) -> web.Response:
+        return web.json_response([asdict(call) for call in self.calls])
+
+    async def _openai(self, request: web.Request) -> web.StreamResponse:
+        key = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get("api-key", "")
+        return await self._serve(request, key, dialogue.OPENAI)
+
+    async def _anthropic(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, request.headers.get("x-api-key", ""), dialogue.ANTHROPIC)
+
+    async def _serve(self, request: web.Request, key: str, words: dialogue.Words) -> web.StreamResponse:
+        named = next((name for name, value in self.keys.items() if value == key), None if self.keys else "any")
+        if named is None:
+            body = words.error(401, f"Incorrect API key provided: {key}.")
+            return web.json_response(body, status=401)
+        try:
+            asked = words.asked(orjson.loads(await request.read()))
+        except (ValueError, KeyError, TypeError, IndexError) as exc:
+            return web.json_response(words.error(400, f"We could not parse the body: {exc!r}"), status=400)
+        fault = self.faults.popleft() if self.faults else None
+        if fault and fault.kind in ("status", "hang", "reset-before"):
+            return await _refuse(request, fault, words)
+        replied = self._reply(asked, fault)
+        self._keep(request.path, named, asked, replied, fault.kind if fault else "ok")
+        return await _deliver(request, fault, orjson.dumps(words.reply(asked, replied)))
+
+    def _reply(self, asked: Asked, fault: Fault | None) -> Replied:
+        kind = fault.kind if fault else "ok"
+        if kind == "refusal":
+            return Replied(text="", finish="refusal", input=asked.input, output=4)
+        text = self.answers.popleft() if self.answers and kind == "ok" else _text(asked, kind)
+        made = tokens.count(text)
+        if kind == "truncated" or made > asked.room:
+            return Replied(text=text[: len(text) // 2], finish="length", input=asked.input, output=asked.room)
+        return Replied(text=text, finish="stop", input=asked.input, output=made)
+
+    def _keep(self, path: str, key: str, asked: Asked, replied: Replied, outcome: str) -> None:
+        call = Call(
+            id=f"call-{len(self.calls) + 1}",
+            at=time.time(),
+            path=path,
+            key=key,
+            model=asked.model,
+            question=hashlib.sha256(asked.user.encode()).hexdigest(),
+            begins=asked.user[:SHOWN],
+            input=replied.input,
+            output=replied.output,
+            outcome=outcome,
+        )
+        self.calls.append(call)
+        if self.log is not None:
+            with self.log.open("ab") as file:
+                file.write(orjson.dumps(asdict(call)) + b"\n")
+
+
+def _text(asked: Asked, kind: str) -> str:
+    if kind == "not-json":
+        return "I am happy to help! The ticket says that the parcel is late."
+    if kind == "wrong-schema":
+        return '{"surprise": true}'
+    filled = fill(asked.schema, Source.of(asked.user))
+    if kind == "invented":
+        name = next((name for name, value in filled.items() if isinstance(value, str) and len(value) > SHOWN // 4), "")
+        filled[name or next(iter(filled))] = "See order ZZ-99887766 at https://evil.example/pay"
+    return orjson.dumps(filled).decode()
+
+
+async def _refuse(request: web.Request, fault: Fault, words: dialogue.Words) -> web.StreamResponse:
+    if fault.kind == "hang":
+        await asyncio.sleep(fault.seconds)
+    if fault.kind != "status":
+        return _reset(request)
+    headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
+    body = fault.body if fault.body is not None else words.error(fault.status, "This is a fault on demand.")
+    return web.json_response(body, status=fault.status, headers=headers)
+
+
+async def _deliver(request: web.Request, fault: Fault | None, body: bytes) -> web.StreamResponse:
+    kind = fault.kind if fault else "ok"
+    if kind == "reset-after":
+        return _reset(request)
+    if fault and kind == "drip":
+        return await _drip(request, body, fault.seconds)
+    replaced = {"malformed": body[: len(body) // 2], "empty": b"{}", "huge": b" " * HUGE + body}
+    return web.Response(body=replaced.get(kind, body), content_type="application/json")
+
+
+async def _drip(request: web.Request, body: bytes, seconds: float) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "application/json"})
+    await response.prepare(request)
+    drops = [body[start : start + DRIP] for start in range(0, len(body), DRIP)]
+    for drop in drops:
+        await response.write(drop)
+        await asyncio.sleep(seconds / len(drops))
+    return response
+
+
+def _reset(request: web.Request) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=499)
+
+
+def _faults(wanted: Iterable[Mapping[str, Any]]) -> Iterable[Fault]:
+    for entry in wanted:
+        fault = Fault(**{name: value for name, value in entry.items() if name != "n"})
+        yield from [fault] * int(entry.get("n", 1))
+
+
+async def _run(port: int, log: Path | None, keys: Mapping[str, str]) -> None:
+    async with ModelDouble(port=port, log=log, keys=keys) as double:
+        sys.stdout.write(f"{double.port}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """
+    Serve until stopped.
+    """
+    parser = argparse.ArgumentParser(prog="python -m ai.double", description="A model server for tests.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--calls", type=Path, default=None)
+    parser.add_argument("--key", action="append", default=[], metavar="NAME=VALUE")
+    given = parser.parse_args()
+    keys = dict(pair.split("=", 1) for pair in given.key)
+    try:
+        asyncio.run(_run(given.port, given.calls, keys))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,459 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import orjson
+import pytest
+
+from ai.double import Fault
+from ai.errors import AIError
+from ai.output import OutputSchema
+from ledger.contract import Cap
+from penstock.errors import Fenced, Invalid, OverBudget
+
+DAY = "2026-11-24"
+GOOD = '{"summary":"The lamp of order ORD-4711 never arrived.","mood":"frustrated","confidence":0.9}'
+CANARIES = ("sk-canary-0123456789abcdef", "sk-canary-old-9876543210", "canary")
+
+
+def cap(limit: int) -> Cap:
+    return Cap(scope="pipeline:ticket-summary", period=DAY, limit=limit)
+
+
+@pytest.mark.parametrize("model", ["small", "large", "offline"])
+async def test_an_answer(desk: Any, model: str) -> None:
+    """
+    Every provider gives a validated answer, one booked call, and a price from what it says it used.
+    """
+    claim = await desk.claim()
+
+    answer = await desk.ask(claim, model=model, caps=[cap(1_000_000)])
+
+    (call,) = await desk.calls(claim)
+    assert answer.output["mood"] == "frustrated"
+    assert "order_id" not in answer.output or answer.output["order_id"] == "ORD-4711"
+    assert (call.outcome, call.cost) == ("ok", answer.cost)
+    assert answer.cost == (0 if model == "offline" else call.usage.input + 2 * call.usage.output)
+    assert await desk.ledger.spent("pipeline:ticket-summary", DAY) == (answer.cost, 0)
+    assert answer.stored is False
+
+
+async def test_a_stored_answer_is_not_paid_again(desk: Any) -> None:
+    """
+    The same run asks again after its first answer was kept: no call is made.
+    """
+    claim = await desk.claim()
+    first = await desk.ask(claim)
+
+    again = await desk.ask(claim)
+
+    assert again == first.model_copy(update={"stored": True})
+    assert len(desk.double.calls) == 1
+
+
+async def test_another_question_is_asked_again(desk: Any) -> None:
+    """
+    A stored answer to another template or model is not reused before a delivery has begun.
+    """
+    claim = await desk.claim()
+    await desk.ask(claim)
+
+    again = await desk.ask(claim, ask_hash="h2")
+
+    assert (again.stored, again.ask_hash, len(desk.double.calls)) == (False, "h2", 2)
+
+
+async def test_another_question_after_a_delivery_began(desk: Any) -> None:
+    """
+    Once a delivery has begun, a changed question does not change the answer that is delivered.
+    """
+    claim = await desk.claim()
+    first = await desk.ask(claim)
+    async with desk.ledger.step(claim, "note", kind="write", action_class="keyed", timeout=5) as step:
+        await step.done({})
+
+    again = await desk.ask(claim, ask_hash="h2")
+
+    assert (again.stored, again.output, len(desk.double.calls)) == (True, first.output, 1)
+
+
+async def test_a_stored_answer_that_breaks_the_new_schema(desk: Any) -> None:
+    """
+    A renamed field makes the stored answer useless, delivery begun or not: it is asked again.
+    """
+    claim = await desk.claim()
+    await desk.ask(claim)
+    async with desk.ledger.step(claim, "note", kind="write", action_class="keyed", timeout=5) as step:
+        await step.done({})
+    renamed = {"type": "object", "required": ["certainty"], "properties": {"certainty": {"type": "number"}}}
+
+    again = await desk.ask(claim, output=OutputSchema(name="t", schema=renamed))
+
+    assert (again.stored, list(again.output), len(desk.double.calls)) == (False, ["certainty"], 2)
+
+
+async def test_a_wrong_answer_is_repaired_once(desk: Any) -> None:
+    """
+    An answer that breaks its schema is shown to the model with what is wrong, under its own reservation.
+    """
+    claim = await desk.claim()
+    desk.double.answers.extend(['{"summary":"x","mood":"bored","confidence":2}', GOOD])
+
+    answer = await desk.ask(claim)
+
+    calls = await desk.calls(claim)
+    assert answer.output == orjson.loads(GOOD)
+    assert answer.cost == sum(call.cost for call in calls)
+    assert [call.attempt for call in calls] == [0, 1]
+
+
+@pytest.mark.parametrize("model", ["small", "large"])
+@pytest.mark.parametrize("kind", ["wrong-schema", "not-json"])
+async def test_a_wrong_answer_twice(desk: Any, model: str, kind: Any) -> None:
+    """
+    After one repair a wrong answer is given up; both calls are paid and the message says what is wrong.
+    """
+    claim = await desk.claim()
+    desk.double.faults.extend([Fault(kind=kind)] * 2)
+
+    with pytest.raises(AIError, match="wrong after one repair") as caught:
+        await desk.ask(claim, model=model)
+
+    assert (caught.value.error_class, caught.value.advice, caught.value.model) == ("invalid_output", "dead", model)
+    assert len(await desk.calls(claim)) == 2
+
+
+async def test_invented_facts_are_repaired(desk: Any) -> None:
+    """
+    An order number and an address that the context does not contain cost one repair turn.
+    """
+    desk.double.faults.append(Fault(kind="invented"))
+    desk.double.answers.append(GOOD)
+
+    answer = await desk.ask()
+
+    assert answer.output == orjson.loads(GOOD)
+    assert len(desk.double.calls) == 2
+
+
+async def test_invented_facts_twice(desk: Any) -> None:
+    """
+    A model that insists on what it invented is `unsupported`, and the message names the inventions.
+    """
+    desk.double.faults.extend([Fault(kind="invented")] * 2)
+
+    with pytest.raises(AIError, match="'ZZ-99887766' does not occur in the context") as caught:
+        await desk.ask()
+
+    assert (caught.value.error_class, caught.value.advice) == ("unsupported", "dead")
+
+
+async def test_a_truncated_answer_gets_more_room(desk: Any) -> None:
+    """
+    An answer cut by its room is asked once more with twice the room.
+    """
+    claim = await desk.claim()
+    desk.double.faults.append(Fault(kind="truncated"))
+
+    await desk.ask(claim)
+
+    assert [call.outcome for call in await desk.calls(claim)] == ["truncated", "ok"]
+
+
+async def test_truncated_twice(desk: Any) -> None:
+    """
+    An answer cut twice is given up with the advice to raise `max_output`.
+    """
+    desk.double.faults.extend([Fault(kind="truncated")] * 2)
+
+    with pytest.raises(AIError, match="raise `max_output`") as caught:
+        await desk.ask()
+
+    assert (caught.value.error_class, caught.value.billed) == ("truncated", "yes")
+
+
+FAULTS: list[tuple[Fault, str, str, str]] = [
+    # fault, class, what is booked ("nothing", "all", "used"), advice
+    (Fault(kind="status", status=429, retry_after=7), "rate_limited", "nothing", "gate"),
+    (Fault(kind="status", status=503), "overloaded", "nothing", "gate"),
+    (Fault(kind="status", status=529), "overloaded", "nothing", "gate"),
+    (Fault(kind="status", status=500), "server", "nothing", "retry"),
+    (Fault(kind="status", status=504), "timeout|server", "all", "retry"),
+    (Fault(kind="status", status=404), "not_found", "nothing", "gate"),
+    (Fault(kind="status", status=413), "too_large", "nothing", "dead"),
+    (Fault(kind="status", status=400), "bad_request", "nothing", "dead"),
+    (Fault(kind="reset-before"), "connection", "all", "gate"),
+    (Fault(kind="reset-after"), "connection", "all", "gate"),
+    (Fault(kind="malformed"), "malformed_response", "all", "retry"),
+    (Fault(kind="empty"), "malformed_response", "all", "retry"),
+    (Fault(kind="huge"), "connection", "all", "gate"),
+    (Fault(kind="refusal"), "content_policy", "used", "refused"),
+    (Fault(kind="hang", seconds=5), "timeout", "all", "retry"),
+    (Fault(kind="drip", seconds=5), "timeout", "all", "retry"),
+]
+
+
+@pytest.mark.parametrize("model", ["small", "large"])
+@pytest.mark.parametrize(("fault", "error_class", "booked", "advice"), FAULTS)
+async def test_a_fault(
+    desk: Any, caplog: Any, model: str, fault: Fault, error_class: str, booked: str, advice: str
+) -> None:
+    """
+    Every fault has its class, its advice, one entry, and books what may have been billed.
+    """
+    claim = await desk.claim()
+    desk.double.faults.append(fault)
+
+    with pytest.raises(AIError) as caught:
+        await desk.ask(claim, model=model, timeout=0.3 if fault.seconds == 5 else 10, caps=[cap(1_000_000)])
+
+    (call,) = await desk.calls(claim)
+    reserved = max(desk.ai.estimate(model, 120, 300)[0] // 2, 1)
+    spent, held = await desk.ledger.spent("pipeline:ticket-summary", DAY)
+    assert caught.value.error_class in error_class.split("|")
+    assert (caught.value.advice, caught.value.model) == (advice, model)
+    assert caught.value.retry_after == fault.retry_after
+    assert call.outcome == caught.value.error_class
+    assert (spent, held) == (call.cost, 0)
+    assert {"nothing": spent == 0, "all": spent >= reserved, "used": 0 < spent < reserved}[booked]
+    assert not any(canary in f"{caught.value!r} {caplog.text}" for canary in CANARIES)
+
+
+async def test_nobody_listens(desk: Any) -> None:
+    """
+    A server that is not there is `connection`: nothing left us, nothing is booked, the gate is shut.
+    """
+    claim = await desk.claim()
+
+    with pytest.raises(AIError, match="model 'nowhere'.*cannot be reached") as caught:
+        await desk.ask(claim, model="nowhere", caps=[cap(1_000_000)])
+
+    assert (caught.value.error_class, caught.value.billed, caught.value.advice) == ("connection", "no", "gate")
+    assert await desk.ledger.spent("pipeline:ticket-summary", DAY) == (0, 0)
+
+
+@pytest.mark.parametrize("model", ["small", "large"])
+async def test_a_rotated_key(desk: Any, model: str) -> None:
+    """
+    A refused key is read again once; the new one works and nobody notices.
+    """
+    desk.vault.values = {"new": "sk-canary-stale", "old": "sk-canary-stale"}
+    desk.vault.after_refresh = {"new": CANARIES[0]}
+
+    answer = await desk.ask(model=model)
+
+    assert answer.stored is False
+    assert [call.key for call in desk.double.calls] == ["new"]
+
+
+async def test_the_old_key_while_the_new_one_spreads(desk: Any) -> None:
+    """
+    Of two live keys the older one is tried when the newer is still refused.
+    """
+    desk.vault.values["new"] = "sk-canary-unknown"
+
+    await desk.ask()
+
+    assert [call.key for call in desk.double.calls] == ["old"]
+
+
+@pytest.mark.parametrize("model", ["small", "large"])
+async def test_keys_stay_secret(desk: Any, caplog: Any, model: str) -> None:
+    """
+    A key that the provider repeats in its error appears in no message, log, repr or entry.
+    """
+    caplog.set_level(logging.DEBUG)
+    desk.vault.values = {"new": "canary-without-a-prefix", "old": "canary-without-a-prefix"}
+    claim = await desk.claim()
+
+    with pytest.raises(AIError) as caught:
+        await desk.ask(claim, model=model)
+
+    records = " ".join(repr(record.__dict__) for record in caplog.records)
+    seen = f"{caught.value} {caught.value!r} {records} {await desk.calls(claim)!r} {desk.ai!r} {desk.ai.spec(model)!r}"
+    assert caught.value.error_class == "auth"
+    assert "canary" not in seen
+    assert "***" in str(caught.value)
+
+
+async def test_failures_in_a_row_are_an_outage(desk: Any) -> None:
+    """
+    The third failure in a row, whatever was asked, shuts the model's gate; a success starts over.
+    """
+    desk.double.faults.extend([Fault(kind="status", status=500)] * 3)
+    advices = []
+    for _ in range(3):
+        with pytest.raises(AIError) as caught:
+            await desk.ask()
+        advices.append(caught.value.advice)
+
+    await desk.ask()
+    desk.double.faults.append(Fault(kind="status", status=500))
+    with pytest.raises(AIError) as caught:
+        await desk.ask()
+
+    assert [*advices, caught.value.advice] == ["retry", "retry", "gate", "retry"]
+
+
+async def test_an_unknown_price_under_a_cap(desk: Any) -> None:
+    """
+    A model without a known price is not asked where money is limited.
+    """
+    with pytest.raises(Invalid, match="'unpriced'.*no known price.*price_as"):
+        await desk.ask(model="unpriced", caps=[cap(1_000_000)])
+
+    assert desk.double.calls == []
+
+
+async def test_an_unknown_price_without_a_cap(desk: Any, caplog: Any) -> None:
+    """
+    Without a limit it is asked, and its log entry states no cost rather than zero.
+    """
+    caplog.set_level(logging.INFO)
+
+    await desk.ask(model="unpriced")
+
+    (record,) = [record for record in caplog.records if record.name == "penstock.ai"]
+    assert "penstock.cost_micro_usd" not in record.__dict__
+
+
+async def test_over_budget(desk: Any) -> None:
+    """
+    A worst case above the whole cap is refused for ever, and nothing is sent.
+    """
+    with pytest.raises(OverBudget) as caught:
+        await desk.ask(caps=[cap(10)])
+
+    assert (caught.value.forever, desk.double.calls) == (True, [])
+
+
+async def test_two_hundred_asks_never_pass_a_cap(desk: Any) -> None:
+    """
+    Two hundred asks at once spend and reserve no more than the cap, and some get through.
+    """
+    worst = desk.ai.estimate("small", 120, 300)[0]
+    limit = worst * 20
+    claims = [await desk.claim() for _ in range(200)]
+    highest = 0
+
+    async def watch() -> None:
+        nonlocal highest
+        while True:
+            highest = max(highest, sum(await desk.ledger.spent("pipeline:ticket-summary", DAY)))
+            await asyncio.sleep(0.002)
+
+    watcher = asyncio.create_task(watch())
+    results = await asyncio.gather(*(desk.ask(one, caps=[cap(limit)]) for one in claims), return_exceptions=True)
+    watcher.cancel()
+
+    spent, held = await desk.ledger.spent("pipeline:ticket-summary", DAY)
+    assert {type(result).__name__ for result in results} == {"Answer", "OverBudget"}
+    assert sum(desk.double.metered) <= spent <= limit
+    assert (held, highest <= limit, highest > 0) == (0, True, True)
+
+
+async def test_cancelled_inside_a_call(desk: Any) -> None:
+    """
+    A call that is cancelled may have been billed: its whole reservation is booked, the step is unknown.
+    """
+    claim = await desk.claim()
+    desk.double.faults.append(Fault(kind="hang", seconds=5))
+    task = asyncio.create_task(desk.ask(claim, caps=[cap(1_000_000)]))
+    await asyncio.sleep(0.2)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    spent, held = await desk.ledger.spent("pipeline:ticket-summary", DAY)
+    detail = await desk.ledger.detail(claim.run)
+    assert (spent > 0, held) == (True, 0)
+    assert [step.state for step in detail.steps] == ["unknown"]
+
+
+async def test_stopped_before_and_after_the_call(desk: Any) -> None:
+    """
+    A stop before sending asks the model once in all; a stop after the answer pays for a second call.
+    """
+
+    class Stop(BaseException):
+        pass
+
+    counts = []
+    for place in ("ai:before-send", "ai:after-answer"):
+        claim, before = await desk.claim(), len(desk.double.calls)
+
+        def stop(name: str, place: str = place) -> None:
+            if name == place:
+                desk.fails.clear()
+                raise Stop
+
+        desk.fails.append(stop)
+        with pytest.raises(Stop):
+            await desk.ask(claim)
+        await desk.ask(claim)
+        counts.append(len(desk.double.calls) - before)
+
+    assert counts == [1, 2]
+
+
+async def test_a_fenced_worker_sends_nothing(desk: Any, monkeypatch: Any) -> None:
+    """
+    A worker that lost its lane between reservation and connection sends nothing and pays nothing.
+    """
+    claim = await desk.claim()
+
+    async def fenced(*_: Any, **__: Any) -> Any:
+        raise Fenced
+
+    monkeypatch.setattr(desk.wire, "send", fenced)
+    with pytest.raises(Fenced):
+        await desk.ask(claim, caps=[cap(1_000_000)])
+
+    assert await desk.ledger.spent("pipeline:ticket-summary", DAY) == (0, 0)
+    assert [call.outcome for call in await desk.calls(claim)] == ["fenced"]
+
+
+async def test_one_structured_entry_per_call(desk: Any, caplog: Any) -> None:
+    """
+    The log entry of a call carries OpenTelemetry's names and ours, and neither prompt nor answer.
+    """
+    caplog.set_level(logging.INFO)
+    claim = await desk.claim()
+
+    answer = await desk.ask(claim)
+
+    (record,) = [record for record in caplog.records if record.name == "penstock.ai"]
+    seen = record.__dict__
+    assert seen["gen_ai.operation.name"] == "chat"
+    assert seen["gen_ai.provider.name"] == "openai"
+    assert seen["gen_ai.request.model"] == "small-1"
+    assert seen["gen_ai.response.model"] == "small-1-double"
+    assert seen["gen_ai.usage.input_tokens"] > 100
+    assert (seen["penstock.run"], seen["penstock.pipeline"]) == (claim.run, "ticket-summary")
+    assert seen["penstock.cost_micro_usd"] == answer.cost
+    assert "lamp" not in repr(seen)
+
+
+async def test_the_window_is_checked_before_paying(desk: Any) -> None:
+    """
+    A prompt that cannot fit the model's window is `context_too_long` and no call is made.
+    """
+    from dataclasses import replace
+
+    desk.ai._models["small"] = replace(desk.ai.spec("small"), window=200)
+
+    with pytest.raises(AIError, match="lower `context.tokens`") as caught:
+        await desk.ask()
+
+    assert (caught.value.error_class, desk.double.calls) == ("context_too_long", [])
+
+
+async def test_an_unknown_model(desk: Any) -> None:
+    """
+    A model nobody configured is named together with those that exist.
+    """
+    with pytest.raises(Invalid, match="there is no model 'big' .*'large'"):
+        await desk.ask(model="big")
