@@ -246,6 +246,8 @@ class Member:
         found = await self._group.log.read(wanted, most)
         # A seek, a pause or a rebalance may have happened while the disk was read; what it touched is not ours to give.
         given = [m for m in found if self._next.get(m.source) == wanted[m.source] and self._open(m.source)]
+        if len(given) < len(found):
+            self.wake()
         for partition, offset in {message.source: message.offset + 1 for message in given}.items():
             del self._next[partition]
             self._next[partition] = offset  # now last in turn

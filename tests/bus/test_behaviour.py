@@ -323,6 +323,30 @@ async def test_a_revoked_partition_can_be_committed_until_its_callback_returns(b
         await one.commit({lost[0]: 1})
 
 
+async def test_a_partition_on_its_way_out_is_not_fetched(bus: Bus) -> None:
+    """While the callback finishes what was read, nothing new is read from there."""
+    during: list[Message] = []
+
+    async def finish(_partitions: Sequence[Partition]) -> None:
+        during.extend(await drain(one))
+
+    one = await bus.subscribe(TOPIC, "g", on_revoked=finish)
+    await bus.publish([note(None, f"{number}") for number in range(8)])
+    two = await bus.subscribe(TOPIC, "g")
+
+    assert 2 == len({message.partition for message in during})
+    assert 8 == len(during + await drain(two))
+
+
+async def test_two_fetches_at_once_give_each_message_once(bus: Bus) -> None:
+    """A fetch that was overtaken while it read the disk keeps what it read to itself."""
+    subscription = await bus.subscribe(TOPIC, "g")
+    await bus.publish([note("a", f"{number}") for number in range(9)])
+    found = await asyncio.gather(*(subscription.fetch(5, wait=SOON) for _ in range(3)))
+
+    assert list(range(9)) == sorted(message.offset for batch in found for message in batch)
+
+
 async def test_the_partitions_of_a_member_that_leaves_go_to_the_others(bus: Bus) -> None:
     """What it had not committed is read again by them."""
     assigned: dict[str, set[Partition]] = {"one": set(), "two": set()}

@@ -147,13 +147,30 @@ async def test_a_recorded_start_survives_without_a_commit(embedded: Opener) -> N
     await second.close()
 
 
+async def test_a_pause_while_the_disk_is_read_is_respected(embedded: Opener) -> None:
+    """What was read too late is read again after the resume."""
+    bus = embedded.open()
+    subscription = await bus.subscribe(TOPIC, "g")
+    position = (await bus.publish([note("held")]))[0]
+    fetching = asyncio.create_task(subscription.fetch(5, wait=0))
+    await asyncio.sleep(0)
+    subscription.pause([Partition(TOPIC, position.partition)])
+
+    assert [] == await fetching
+    subscription.resume([Partition(TOPIC, position.partition)])
+    assert [b"held"] == [message.value for message in await subscription.fetch(5, wait=0)]
+    await bus.close()
+
+
 async def test_close_finishes_what_was_accepted(embedded: Opener) -> None:
-    """A publish under way when the bus closes is durable."""
+    """A publish under way when the bus closes is durable, and the file is left whole, without a side file."""
     first = embedded.open()
     await first.publish([note("warm")])
     publishing = [asyncio.create_task(first.publish([note(f"{number}")])) for number in range(50)]
     await asyncio.sleep(0)
     await first.close()
+
+    assert not embedded.path.with_name("bus.db-wal").exists()
     await asyncio.gather(*publishing)
     second = embedded.open()
 
