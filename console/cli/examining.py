@@ -1,0 +1,61 @@
+"""
+`penstock doctor`: everything a hub needs, looked at one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+from rich.text import Text
+
+from console.cli import exam_machine, exam_network, project
+from console.cli.exam import Finding
+from console.cli.exits import Exit
+from console.cli.streams import emit, out, say, talk
+from penstock.errors import Invalid
+
+_MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red"), "down": ("DOWN", "red")}
+
+
+def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
+    """
+    Examine machine, state, secrets, connections and models; 4 when something cannot be reached.
+    """
+    findings = exam_machine.machine()
+    try:
+        loaded = project.load(file)
+    except Invalid as error:
+        findings.append(Finding(what="configuration", state="bad", says=str(error), next="penstock check"))
+    else:
+        declaration = project.declaration(loaded)
+        state = loaded.root / declaration.hub.state
+        findings += exam_machine.state(state, declaration.hub.listen)
+        findings += asyncio.run(exam_network.outside(declaration, offline=offline))
+    if as_json:
+        emit("doctor", findings=[finding.as_data() for finding in findings])
+    else:
+        for finding in findings:
+            _print(finding)
+    return _verdict(findings)
+
+
+def _print(finding: Finding) -> None:
+    mark, colour = _MARKS[finding.state]
+    out().print(Text.assemble((mark, colour), f"  {finding.what:<24} {finding.says}"), soft_wrap=True)
+    if finding.next:
+        out().print(Text(f"{'':32}{finding.next}", style="dim"), soft_wrap=True)
+
+
+def _verdict(findings: list[Finding]) -> int:
+    counted = Counter(finding.state for finding in findings)
+    talk()
+    if counted["down"]:
+        say(f"{counted['down']} cannot be reached")
+        return Exit.UNREACHABLE
+    if counted["bad"]:
+        say(f"{counted['bad']} must be mended")
+        return Exit.FINDINGS
+    say("nothing stands in the way")
+    return Exit.OK
