@@ -5,10 +5,6 @@
 -- Move the counter that gives every fence and every seq
 UPDATE meta SET value = value + 1 WHERE name = 'counter' RETURNING value;
 
--- set_meta --
--- Change one fact about the ledger
-UPDATE meta SET value = :value WHERE name = :name;
-
 -- add_worker --
 -- Begin this process' lease
 INSERT INTO workers (worker, name, host, boot_id, started_at, lease_until, state)

@@ -1,0 +1,307 @@
+"""
+The file: who may open it, what it survives, what it forgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ledger
+from ledger import Cap, Claim, RunQuery
+from ledger.queries import queries
+from penstock.clock import ManualClock
+from penstock.errors import Invalid, Unavailable, Unreachable
+
+BODY = b'{"specversion":"1.0"}'
+DAY = 86_400
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A place for a ledger, in a folder that does not exist yet."""
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that tests move."""
+    return ManualClock()
+
+
+async def test_one_process_writes_a_ledger(path, clock):
+    """A second writer is refused with a sentence that names the file and the process."""
+    book = await ledger.open(path, clock=clock)
+    with pytest.raises(Unreachable, match=rf"process {os.getpid()}\) has the ledger .*ledger\.db"):
+        await ledger.open(path, clock=clock)
+    await book.close()
+
+    await (await ledger.open(path, clock=clock)).close()
+
+
+async def test_readers_work_beside_the_writer(path, clock, make):
+    """A reader sees what was committed, and cannot write."""
+    book = await ledger.open(path, clock=clock)
+    reader = await ledger.open(path, clock=clock, read_only=True)
+    await book.conclude(make(), "filtered", None)
+    assert await reader.counts() == {("p", "filtered"): 1}
+    assert (reader.worker, reader.secret) == ("", book.secret)
+    with pytest.raises(Invalid, match="opened to read"):
+        await reader.conclude(make("2"), "filtered", None)
+    await book.close()
+    assert await reader.counts() == {("p", "filtered"): 1}
+    await reader.close()
+
+
+async def test_reading_needs_a_ledger(path, clock):
+    """Without a ledger there is nothing to read, and none is made."""
+    with pytest.raises(Unreachable, match="there is no ledger"):
+        await ledger.open(path, clock=clock, read_only=True)
+
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_another_file_is_not_a_ledger(path, clock, read_only):
+    """A file of somebody else is refused, unchanged, and not locked for ever."""
+    path.parent.mkdir()
+    path.write_bytes(b"dear diary" * 1000)
+    for _ in range(2):
+        with pytest.raises(Unreachable, match="cannot be opened"):
+            await ledger.open(path, clock=clock, read_only=read_only)
+
+    assert path.read_bytes() == b"dear diary" * 1000
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_a_newer_ledger_is_refused(path, clock, read_only):
+    """A ledger of a schema we do not know is not touched."""
+    await (await ledger.open(path, clock=clock)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = 99 WHERE name = 'schema'")
+    connection.close()
+
+    with pytest.raises(Unreachable, match="has schema 99"):
+        await ledger.open(path, clock=clock, read_only=read_only)
+
+
+async def test_the_secret_stays(path, clock):
+    """The ledger's secret is made once, with the file."""
+    secrets = []
+    for _ in range(2):
+        book = await ledger.open(path, clock=clock)
+        secrets.append(book.secret)
+        await book.close()
+
+    assert secrets[0] == secrets[1]
+    assert len(secrets[0]) == 32
+
+
+async def test_numbers_never_fall_back(path, clock, make):
+    """Fences grow over lanes that come and go and over restarts."""
+    fences = []
+    for n in range(4):
+        book = await ledger.open(path, clock=clock)
+        claim = await book.claim(make(str(n)))
+        fences.append(claim.fence)
+        await book.finish(claim, "delivered")
+        await book.close()
+
+    assert fences == sorted(set(fences))
+
+
+async def test_a_new_process_takes_over_at_once(path, clock, make):
+    """The lock proves every earlier worker dead: no lease is waited for, gates do not stay probing."""
+    book = await ledger.open(path, clock=clock)
+    claim = await book.claim(make("0", lane="a"))
+    await book.wait(claim, "outage", BODY, why="503", gate="connection:desk")
+    await book.shut("connection:desk", "503", probe_at=clock.now_ms())
+    (probe,) = await book.pick_up(["p"], 10)
+    await book.claim(make("1", lane="b"))
+    await book.close()
+    successor = await ledger.open(path, clock=clock)
+
+    assert [gate.state for gate in await successor.gates()] == ["shut"]
+    assert [one.claim.run for one in await successor.pick_up(["p"], 10)] == [probe.claim.run]
+    assert isinstance(await successor.claim(make("1", lane="b")), Claim)
+    await successor.close()
+
+
+async def test_one_bad_operation_fails_alone(path, clock, make):
+    """Operations that share a transaction with one that breaks are done all the same."""
+    book = await ledger.open(path, clock=clock)
+
+    def broken(connection):
+        connection.execute("INSERT INTO meta (name, value) VALUES ('trace', 1)")
+        raise ZeroDivisionError
+
+    jobs = [book.claim(make(str(n), lane=str(n))) for n in range(20)]
+    outcomes = await asyncio.gather(*jobs[:10], book.store.write(broken), *jobs[10:], return_exceptions=True)
+    found = await book.store.read(lambda c: c.execute("SELECT 1 FROM meta WHERE name = 'trace'").fetchall())
+    await book.close()
+
+    assert [type(one) for one in outcomes] == [Claim] * 10 + [ZeroDivisionError] + [Claim] * 10
+    assert found == []
+
+
+async def test_a_closed_ledger_says_so(path, clock, make):
+    """After close, operations are refused, not forgotten."""
+    book = await ledger.open(path, clock=clock)
+    pending = asyncio.create_task(book.claim(make()))
+    await asyncio.sleep(0)
+    await book.close()
+    assert isinstance(await pending, Claim)
+
+    with pytest.raises(Unavailable, match="closed"):
+        await book.claim(make("2"))
+
+
+async def test_details_go_first_and_identities_much_later(path, clock, make, auditor):
+    """P17: a final run is known for 400 days; what is not final is never forgotten."""
+    book = await ledger.open(path, clock=clock, keep=30 * DAY)
+    for n in range(300):
+        await book.conclude(make(str(n)), "filtered", None, body=BODY)
+    old = await book.claim(make("old", lane="old"))
+    await book.wait(old, "retry", BODY, why="x")
+    await clock.advance(29 * DAY)
+    assert await book.prune() == 0
+    await clock.advance(2 * DAY)
+    assert await book.prune() == 300
+    await book.store.read(auditor)
+
+    assert await book.counts() == {("p", "waiting"): 1}
+    assert (await book.claim(make("7"))).verdict == "filtered"
+    assert (await book.recognise([make("7").run]))[make("7").run].state == "final"
+    await book.conclude(make("7"), "stale", None)
+    await book.admit(make("7"), BODY, reason="behind")
+    assert await book.horizon() == 0
+    await clock.advance(380 * DAY)
+    await book.prune()
+    assert await book.horizon() == clock.now_ms() - 400 * DAY * 1000
+    assert await book.recognise([make("7").run, old.run]) == await book.recognise([old.run])
+    await book.close()
+
+
+async def test_what_was_spent_outlives_its_details(path, clock, make, cost):
+    """Forgetting a run does not give its money back."""
+    book = await ledger.open(path, clock=clock, keep=0)
+    claim = await book.claim(make())
+    async with (
+        book.step(claim, "ask", kind="ask", action_class="ai", timeout=1) as step,
+        step.call(amount=9, caps=[Cap(scope="hub", period="-", limit=99)]) as slot,
+    ):
+        await slot.settle(cost(slot.call, 5))
+        await step.done({})
+    await book.finish(claim, "delivered")
+    await clock.advance(1)
+
+    assert await book.prune() == 1
+    assert await book.spent("hub", "-") == (5, 0)
+    assert await book.detail(claim.run) is None
+    await book.close()
+
+
+async def test_runs_are_found_by_everything_people_ask_for(path, clock, make):
+    """Runs are listed newest first, narrowed by each field."""
+    book = await ledger.open(path, clock=clock)
+    start = clock.now_ms()
+    for n in range(6):
+        await book.conclude(make(str(n), pipeline="pq"[n % 2], subject=str(n % 3)), "dead" if n == 4 else "filtered", None)
+        await clock.advance(1)
+    await book.admit(make("w"), BODY, reason="behind")
+
+    async def ids(**query):
+        return [run.event_id for run in await book.runs(RunQuery(**query))]
+
+    assert await ids() == ["w", "5", "4", "3", "2", "1", "0"]
+    assert await ids(limit=2) == ["w", "5"]
+    assert await ids(pipeline="q") == ["5", "3", "1"]
+    assert await ids(subject="1") == ["4", "1"]
+    assert await ids(verdict="dead") == ["4"]
+    assert await ids(state="waiting") == ["w"]
+    assert await ids(since=start + 2000, until=start + 4000) == ["3", "2"]
+    assert await ids(pipeline="p", verdict="dead", subject="1", since=start) == ["4"]
+    assert await book.counts(["p"]) == {("p", "filtered"): 2, ("p", "dead"): 1, ("p", "waiting"): 1}
+    await book.close()
+
+
+async def test_a_run_is_found_by_the_beginning_of_its_id(path, clock, make):
+    """At least six digits, unambiguous; anything else says how to ask."""
+    book = await ledger.open(path, clock=clock)
+    for n in range(40):
+        await book.conclude(make(str(n)), "filtered", None)
+    run = make("7").run
+
+    for digits in (6, 7, 31, 32):
+        assert (await book.detail(run[:digits].upper())).run.run == run
+    assert await book.detail("f" * 32) is None
+    for wrong in ("", run[:5], "xyzxyz", run + "0"):
+        with pytest.raises(Invalid, match="6 to 32 hexadecimal digits"):
+            await book.detail(wrong)
+    twin = bytes.fromhex(run[:-1] + ("0" if run[-1] != "0" else "1"))
+    await book.store.write(lambda c: c.execute("UPDATE runs SET run = ? WHERE event_id = '8'", (twin,)))
+    with pytest.raises(Invalid, match="fits several runs"):
+        await book.detail(run[:10])
+    await book.close()
+
+
+async def test_a_configuration_is_kept_once(path, clock):
+    """The first text of a hash stays."""
+    book = await ledger.open(path, clock=clock)
+    for text in ("version: 1", "version: 2"):
+        await book.remember_config("h", text)
+    found = await book.store.read(lambda c: c.execute("SELECT body FROM configs").fetchall())
+    await book.close()
+
+    assert [row["body"] for row in found] == ["version: 1"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+async def test_a_full_disk_stops_work_and_loses_nothing(small_disk, clock, make, auditor):
+    """Writing fails with `Unavailable` while the disk is full, and goes on when there is room."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1024 * 1024))
+    book = await ledger.open(small_disk / "ledger.db", clock=clock)
+    claim = await book.claim(make("held", lane="held"))
+    done = 0
+    with pytest.raises(Unavailable, match="check the disk"):
+        for done in range(1000):
+            await book.conclude(make(str(done)), "filtered", None, body=os.urandom(20_000))
+    with pytest.raises(Unavailable):
+        await book.finish(claim, "delivered", body=os.urandom(200_000))
+    assert await book.counts() == {("p", "filtered"): done, ("p", "running"): 1}
+    await book.store.read(auditor)
+    ballast.unlink()
+    await book.finish(claim, "delivered")
+    await book.conclude(make(str(done)), "filtered", None)
+    await book.store.read(auditor)
+
+    assert await book.counts() == {("p", "filtered"): done + 1, ("p", "delivered"): 1}
+    await book.close()
+
+
+def test_every_statement_is_used():
+    """No statement is left behind, and none is missing."""
+    folder = Path(ledger.__file__).parent
+    code = "".join(module.read_text() for module in folder.glob("*.py"))
+    built = {"forget_" + table for table in ledger.retention._TABLES}
+    unused = {name for name in queries if f'"{name}"' not in code and name not in built}
+
+    assert unused == set()
