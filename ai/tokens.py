@@ -30,7 +30,7 @@ _REMEMBERED = 4_096  # counts of long texts
 _LOADING = threading.Lock()
 
 # The pattern and the two special tokens are o200k_base's, as in tiktoken_ext/openai_public.py.
-_PATTERN = "|".join(
+_PATTERN = "|".join(  # noqa: FLY002  # one alternative a line, as in the original
     (
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -193,27 +194,19 @@ def _limited(pieces: Iterator[str]) -> str:
     return "".join(kept)
 
 
-class _translated:  # reads as a verb at its call site
+@contextmanager
+def _translated(text: str, paths: frozenset[Path], scope: Mapping[str, Any]) -> Iterator[None]:
     """
     Turn what the sandbox raises into this module's errors.
     """
-
-    def __init__(self, text: str, paths: frozenset[Path], scope: Mapping[str, Any]) -> None:
-        self._text, self._paths, self._scope = text, paths, scope
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
-        if isinstance(raised, Absent):
-            raise MissingField(_where(raised, self._paths, self._scope), self._text) from None
-        if isinstance(raised, EvaluationError):
-            raise EvaluationError(f"{_short(self._text)!r}: {raised}") from None
-        if isinstance(
-            raised,
-            TypeError | ValueError | LookupError | RecursionError | ArithmeticError,
-        ):
-            raise EvaluationError(f"{_short(self._text)!r} does not fit the data: {raised}") from None
+    try:
+        yield
+    except Absent as absent:
+        raise MissingField(_where(absent, paths, scope), text) from None
+    except EvaluationError as error:
+        raise EvaluationError(f"{_short(text)!r}: {error}") from None
+    except (TypeError, ValueError, LookupError, RecursionError, ArithmeticError) as error:
+        raise EvaluationError(f"{_short(text)!r} does not fit the data: {error}") from None
 
 
 def _where(absent: Absent, paths: frozenset[Path], scope: Mapping[str, Any]) -> str:
@@ -295,35 +288,33 @@ def _linked(tree: nodes.Template) -> JinjaTemplate:
     return SANDBOX.from_string(tree)
 
 
-class _compiling:  # reads as a verb at its call site
+@contextmanager
+def _compiling(text: str, *, template: str | None) -> Iterator[None]:
     """
     Turn what parsing and compiling raise into `ExpressionError`.
     """
+    try:
+        yield
+    except TemplateSyntaxError as error:
+        place = error.lineno if template else _column(error, text)
+        raise _refused(_worded(error.message or "it cannot be read"), text, place, template) from None
+    except (RecursionError, MemoryError, SyntaxError, ValueError):
+        raise _refused("it is nested too deeply, or holds a number that is too long", text, 1, template) from None
 
-    def __init__(self, text: str, *, template: str | None) -> None:
-        self._text, self._template = text, template
 
-    def __enter__(self) -> None:
-        pass
+def _column(error: TemplateSyntaxError, text: str) -> int:
+    message = error.message or ""
+    if _EARLY in message:
+        return len(text) + 1
+    at = _AT.search(message)
+    return min(int(at[1]) + 1 if at else error.lineno, len(text) + 1)
 
-    def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
-        if isinstance(raised, TemplateSyntaxError):
-            raise self._error(_worded(raised.message or "it cannot be read"), self._place(raised)) from None
-        if isinstance(raised, RecursionError | MemoryError | SyntaxError | ValueError):
-            raise self._error("it is nested too deeply, or holds a number that is too long", 1) from None
 
-    def _place(self, raised: TemplateSyntaxError) -> int:
-        at = _AT.search(raised.message or "")
-        if self._template is None and _EARLY in (raised.message or ""):
-            return len(self._text) + 1
-        return int(at[1]) + 1 if at and self._template is None else raised.lineno
-
-    def _error(self, message: str, place: int) -> ExpressionError:
-        if self._template is not None:
-            return ExpressionError(message, line=place, where=f"{self._template}:{place}")
-        bare = "{{" in self._text or "{%" in self._text
-        hint = "write it bare, without {{ }}" if bare else None
-        return ExpressionError(message, min(place, len(self._text) + 1), hint=hint)
+def _refused(message: str, text: str, place: int, template: str | None) -> ExpressionError:
+    if template is not None:
+        return ExpressionError(message, line=place, where=f"{template}:{place}")
+    bare = "{{" in text or "{%" in text
+    return ExpressionError(message, place, hint="write it bare, without {{ }}" if bare else None)
 
 
 def _short(text: str) -> str:

@@ -205,7 +205,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(self, *_args: Any, **_kwargs: Any) -> Any:
         raise EvaluationError("nothing can be called here")
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002  # Jinja's signature
         """
         Calculate with numbers; add texts and lists.
         """
@@ -223,7 +223,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         except OverflowError:
             raise EvaluationError("it makes a number that is too large") from None
 
-    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
+    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:  # noqa: ARG002  # Jinja's signature
         """
         Negate numbers only.
         """

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.errors import Invalid
-from pipelines.cutting import Chain, Kept
+from pipelines.cutting import Chain, Cut, Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class Claimant:
     """
 
     chain: Chain
+    cut: Cut
     priority: int
     """1 is served first; equals in written order."""
     floor: int

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 WHOLE = 160  # characters up to which a paragraph or sentence is one piece
@@ -22,7 +23,7 @@ _ENDLESS_EDGE = 120  # the same in the first sentence, which a small floor may h
 _STRIDE = 48  # characters of a broken word's pieces
 _STRIDE_EDGE = 24
 
-_SENTENCE = re.compile(r"[^\n]+?(?:[.!?…]+[\"')\]»”’]*(?=[ \t])|\n+|\Z)")
+_SENTENCE = re.compile(r"[^\n]+?(?:[.!?…]+[\"')\]\u00bb\u201d\u2019]*(?=[ \t])|\n+|\Z)")
 _WORD = re.compile(r"[ \t]*[^ \t\n]+\n*|[ \t]*\n+")
 
 
@@ -139,14 +140,14 @@ def _clauses(word: str, stride: int, *, broken: bool) -> list[Piece]:
     core = word.rstrip("\n")
     ends = (match.end() for match in _clause(stride).finditer(core))
     cuts = sorted({0, *(_steady(core, end) for end in ends), len(core)})
-    pieces = [Piece(core[start:end] + "\n", end - start) for start, end in zip(cuts, cuts[1:], strict=False)]
+    pieces = [Piece(core[start:end] + "\n", end - start) for start, end in pairwise(cuts)]
     pieces[-1] = _piece(core[cuts[-2] :] + word[len(core) :], broken=broken)
     return pieces
 
 
 @lru_cache(maxsize=2)
 def _clause(stride: int) -> re.Pattern[str]:
-    ends = "。！？；，、"
+    ends = "\u3002\uff01\uff1f\uff1b\uff0c\u3001"  # full stop, exclamation, question, semicolon, commas of CJK
     return re.compile(rf"[ \t]*[^{ends}]{{1,{stride}}}[{ends}]*|[ \t]*[{ends}]{{1,{stride}}}")
 
 
@@ -155,7 +156,9 @@ def _steady(text: str, place: int) -> int:
     Return the first place from *place* on where a new line may begin without breaking a character.
     """
     while place < len(text) and (
-        text[place] in "/ \t\n" or unicodedata.category(text[place])[0] == "M" or "\U0001f3fb" <= text[place] <= "\U0001f3ff"
+        text[place] in "/ \t\n"
+        or unicodedata.category(text[place])[0] == "M"
+        or "\U0001f3fb" <= text[place] <= "\U0001f3ff"
     ):
         place += 1
     return place

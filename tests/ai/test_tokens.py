@@ -72,4 +72,4 @@ def test_importing_loads_nothing() -> None:
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert "False" == out.stdout.strip()
+    assert out.stdout.strip() == "False"
