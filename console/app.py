@@ -94,7 +94,9 @@ async def open_hub(
             name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
             for name, connection in declaration.connections.items()
         }
-        models = ai_room.open(model_specs(declaration), http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail)
+        models = ai_room.open(
+            model_specs(declaration), http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail
+        )
         plans = {name: compile_pipeline(declaration, name, root) for name in declaration.pipelines}
         engine = Engine(
             plans, connectors=connectors, ai=models, bus=bus, ledger=ledger, http=http, clock=clock, fail=fail
@@ -137,7 +139,9 @@ async def listening(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
     """
     Take deliveries on *host*:*port* (0: any free one); yields the base URL.
     """
-    config = uvicorn.Config(hub.engine.ingress.asgi, host=host, port=port, log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        hub.engine.ingress.asgi, host=host, port=port, log_config=None, access_log=False, lifespan="off"
+    )
     try:
         socket = config.bind_socket()
     except (OSError, SystemExit) as error:

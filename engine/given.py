@@ -7,20 +7,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from connectors.contract import Connector
-from penstock.errors import Invalid
+from connectors.contract import Connector, Received
+from penstock.errors import Invalid, Rejected
 from schemas.events import Event
 
 EVENT_TIME = "2026-01-05T09:00:00Z"  # of an event that does not say when
 EVENT_SOURCE = "https://example.com"  # of an event that does not say where
 FILE_MOST = 5 * 1024 * 1024  # bytes
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """
+    A connector that reads a delivery whose sender is known already.
+    """
+
+    def translate(self, body: bytes) -> Received:
+        """
+        Return what *body* means. Raises `Rejected`.
+        """
+        ...
 
 
 def event_from(given: str | Mapping[str, Any], *, folder: Path, connector: Connector, types: frozenset[str]) -> Event:
@@ -93,7 +106,12 @@ def _first(connector: Connector, body: bytes, where: str) -> Event:
     """
     Return the first event of a raw delivery, read without its signature: it comes from a person.
     """
-    events = connector.read(body)
+    if not isinstance(connector, Translator):
+        raise Invalid(f"{connector.name} has no raw deliveries; give the event itself", where=where)
+    try:
+        events = connector.translate(body).events
+    except Rejected as error:
+        raise Invalid(str(error), where=where, hint="an event has type, subject and data") from None
     if not events:
-        raise Invalid(f"{connector.name} reads no event in it", where=where)
+        raise Invalid(f"{connector.name} makes no event of it", where=where)
     return events[0]

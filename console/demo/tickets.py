@@ -131,7 +131,7 @@ TICKETS = (
         requester=INES,
         organization=NADIA,
         priority="high",
-        category="shipping",
+        category="problem",
         subject="Parcel 88-2047 never arrived, third problem in three months",
         description="Hello,\n\nparcel 88-2047 was due on 17 November. Tracking has said 'arrived at Lyon depot' "
         "since then and nothing has moved for a week. This is the third problem with your carrier since September.\n\n"
@@ -144,7 +144,7 @@ TICKETS = (
         requester=PRIYA,
         organization=ORCHARD,
         priority="urgent",
-        category="technical",
+        category="incident",
         subject="Nightly export fails, log attached below",
         description="Our nightly patient export has failed since Sunday. We need it back before the audit on Friday. "
         "I paste the whole log because I do not know which part matters.\n\n"
@@ -172,7 +172,7 @@ TICKETS = (
         role="in German",
         requester=JONAS,
         organization=BRANDT,
-        category="billing",
+        category="problem",
         subject="Rechnung 2026-1107 doppelt abgebucht",
         description="Guten Tag,\n\nSie haben die Rechnung 2026-1107 über 348,90 EUR am 20.11. zweimal abgebucht, einmal "
         "vom alten und einmal vom neuen Konto. Das alte Mandat hatten wir im Oktober widerrufen.\n\n"
@@ -195,7 +195,7 @@ TICKETS = (
         role="delivered twice",
         requester=PRIYA,
         organization=ORCHARD,
-        category="account",
+        category="incident",
         subject="Locked out after the password reset",
         description="I reset my password this morning and since then the login page says 'too many attempts'. "
         "Two colleagues have the same problem. We cannot see today's appointments. Please unlock our accounts.",
