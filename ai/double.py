@@ -157,11 +157,10 @@ class ModelDouble:
         return web.json_response([asdict(call) for call in self.calls])
 
     async def _openai(self, request: web.Request) -> web.StreamResponse:
-        key = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get("api-key", "")
-        return await self._serve(request, key, dialogue.OPENAI)
+        return await self._serve(request, _key(request), dialogue.OPENAI)
 
     async def _anthropic(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, request.headers.get("x-api-key", ""), dialogue.ANTHROPIC)
+        return await self._serve(request, _key(request), dialogue.ANTHROPIC)
 
     async def _serve(self, request: web.Request, key: str, words: dialogue.Words) -> web.StreamResponse:
         named = next((name for name, value in self.keys.items() if value == key), None if self.keys else "any")
@@ -206,6 +205,11 @@ class ModelDouble:
         if self.log is not None:
             with self.log.open("ab") as file:
                 file.write(orjson.dumps(asdict(call)) + b"\n")
+
+
+def _key(request: web.Request) -> str:
+    named = request.headers.get("x-api-key") or request.headers.get("api-key")
+    return named or request.headers.get("authorization", "").removeprefix("Bearer ")
 
 
 def _text(asked: Asked, kind: str) -> str:

@@ -119,7 +119,7 @@ def _missing_ids(text: str, known: Evidence) -> Iterator[str]:
         if sum(char.isdigit() for char in word) < ID_DIGITS or _flat(word) in known.words:
             continue
         parts = _PART.findall(word)
-        if all(part.isdigit() and int(part) < COUNTING for part in parts):
+        if "." not in word and all(part.isdigit() and int(part) < COUNTING for part in parts):
             continue
         telling = [part for part in parts if any(char.isdigit() for char in part)]
         prose = all(part.islower() for part in parts if part not in telling)

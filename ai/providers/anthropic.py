@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ai.models import ModelSpec
 
 BASE_URL = "https://api.anthropic.com"
-VERSION = "2023-06-01"
+VERSION = "2026-10-21"
 CACHEABLE = 4096  # characters of a stable prefix from which writing it to the provider's cache can pay
 _THINKS = re.compile(r"^claude-[a-z]+-([5-9]|\d{2})(?!\d)")
 _FINISH: dict[str, FinishReason] = {
@@ -56,7 +56,7 @@ def request(question: Question, key: str | None) -> httpx.Request:
     base = (question.spec.url or BASE_URL).rstrip("/").removesuffix("/v1")
     headers = {"content-type": "application/json", "accept": "application/json", "anthropic-version": VERSION}
     if key:
-        headers["x-api-key"] = key
+        headers["authorization"] = f"Bearer {key}"
     return httpx.Request("POST", f"{base}/v1/messages", headers=headers, content=orjson.dumps(_body(question)))
 
 

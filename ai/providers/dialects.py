@@ -91,7 +91,11 @@ def _anthropic_typed(kind: Any, part: Schema) -> Schema:
         return {"format": part.pop("format")}
     if kind == "array":
         items = {"items": anthropic_strict(part.pop("items"))} if isinstance(part.get("items"), dict) else {}
-        return items | ({"minItems": part.pop("minItems")} if part.get("minItems") in (0, 1) else {})
+        least = {"minItems": part.pop("minItems")} if "minItems" in part else {}
+        if least.get("minItems", 0) > 1:
+            part |= least  # back in, as the last of what is only told in words
+            least = {}
+        return items | least
     return {}
 
 

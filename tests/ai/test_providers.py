@@ -1,0 +1,445 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import anthropic as anthropic_sdk
+import httpx2
+import openai as openai_sdk
+import orjson
+import pytest
+from anthropic.lib._parse._transform import transform_schema
+from openai.lib._pydantic import _ensure_strict_json_schema
+
+from ai.models import ModelSpec
+from ai.providers import anthropic, openai
+from ai.providers.contract import Malformed, Question, Repair
+from ai.providers.dialects import anthropic_strict, openai_strict
+from penstock.http import Response
+from schemas.entries import Prompt, Usage
+
+PLAIN: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "summary": {"type": "string", "description": "Two sentences."},
+        "mood": {"type": "string", "enum": ["calm", "angry"]},
+        "score": {"type": "integer", "minimum": 1, "maximum": 5},
+        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "who": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+        "due": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        "part": {"$ref": "#/$defs/part"},
+    },
+    "required": ["summary", "mood", "score", "tags", "who", "due", "part"],
+    "$defs": {"part": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}},
+}
+PROMPT = Prompt(system="Summarise.", user="<ticket>\nIch bin müde 😴\n</ticket>", tokens=9)
+LONG = Prompt(system="Summarise. " * 500, user="text", tokens=1000)
+
+
+def spec(provider: Any, model: str, url: str | None = None) -> ModelSpec:
+    return ModelSpec(name="m", provider=provider, model=model, url=url)
+
+
+def question(which: ModelSpec, prompt: Prompt = PROMPT, *, repair: bool = False) -> Question:
+    turn = Repair(said='{"summary": 1}', complaint="summary: 1 is not a string") if repair else None
+    return Question(spec=which, prompt=prompt, schema_name="ticket", schema=PLAIN, room=300, repair=turn)
+
+
+class Tape:
+    """
+    An HTTP transport that keeps the request and plays one answer.
+    """
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+        self.requests: list[httpx2.Request] = []
+        self.client = httpx2.Client(transport=httpx2.MockTransport(self._play))
+
+    def _play(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        return httpx2.Response(200, json=self.answer)
+
+    @property
+    def body(self) -> Any:
+        return orjson.loads(self.requests[0].content)
+
+
+def chat(**changes: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": '{"a":1}', "refusal": None}
+    answer = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-5-mini-2025-08-07",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "usage": {"prompt_tokens": 1200, "completion_tokens": 90, "total_tokens": 1290},
+    }
+    return answer | changes
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    answer = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-haiku-4-5-20251001",
+        "content": [{"type": "text", "text": '{"a":1}'}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 176, "output_tokens": 20},
+    }
+    return answer | changes
+
+
+def said(body: Any) -> Response:
+    return Response(status=200, body=orjson.dumps(body))
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("prompt", [PROMPT, LONG, PROMPT.model_copy(update={"system": ""})])
+@pytest.mark.parametrize("model", ["gpt-5-mini", "gpt-4o-mini", "gpt-5-chat-latest", "o4-mini"])
+def test_the_openai_body_is_the_sdk_s(model: str, prompt: Prompt, repair: bool) -> None:
+    """
+    The official SDK, asked the same, sends the same JSON to the same place with the same key.
+    """
+    asked = question(spec("openai", model), prompt, repair=repair)
+    tape = Tape(chat())
+    turns: Any = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    turns += [{"role": "user", "content": prompt.user}]
+    if asked.repair:
+        turns += [{"role": "assistant", "content": asked.repair.said}, {"role": "user", "content": asked.repair.complaint}]
+    strict: Any = _ensure_strict_json_schema(copy.deepcopy(PLAIN), path=(), root=copy.deepcopy(PLAIN))
+    reasons = model in ("gpt-5-mini", "o4-mini")
+    client = openai_sdk.OpenAI(api_key="sk-1", http_client=tape.client)  # type: ignore[arg-type]
+    client.chat.completions.create(
+        model=model,
+        messages=turns,
+        max_completion_tokens=300,
+        response_format={"type": "json_schema", "json_schema": {"name": "ticket", "schema": strict, "strict": True}},
+        **({"reasoning_effort": "low"} if reasons else {"temperature": 0}),  # type: ignore[arg-type]
+    )
+
+    request = openai.request(asked, "sk-1")
+
+    assert orjson.loads(request.content) == tape.body
+    assert str(request.url) == str(tape.requests[0].url)
+    assert request.headers["authorization"] == tape.requests[0].headers["authorization"]
+    assert request.headers["content-type"] == tape.requests[0].headers["content-type"]
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("prompt", [PROMPT, LONG, PROMPT.model_copy(update={"system": ""})])
+@pytest.mark.parametrize("model", ["claude-sonnet-4-6", "claude-haiku-4-5-20251001", "claude-opus-5", "claude-sonnet-5-5"])
+def test_the_anthropic_body_is_the_sdk_s(model: str, prompt: Prompt, repair: bool) -> None:
+    """
+    The official SDK, asked the same, sends the same JSON to the same place with the same key.
+    """
+    asked = question(spec("anthropic", model), prompt, repair=repair)
+    tape = Tape(message())
+    turns: Any = [{"role": "user", "content": prompt.user}]
+    if asked.repair:
+        turns += [{"role": "assistant", "content": asked.repair.said}, {"role": "user", "content": asked.repair.complaint}]
+    config: Any = {"format": {"type": "json_schema", "schema": transform_schema(copy.deepcopy(PLAIN))}}
+    if model in ("claude-opus-5", "claude-sonnet-5-5"):
+        config["effort"] = "low"
+    system: Any = prompt.system
+    if prompt is LONG:
+        system = [{"type": "text", "text": prompt.system, "cache_control": {"type": "ephemeral"}}]
+    client = anthropic_sdk.Anthropic(api_key="sk-1", http_client=tape.client)
+    client.messages.create(
+        model=model, messages=turns, max_tokens=300, output_config=config, **({"system": system} if system else {})
+    )
+
+    request = anthropic.request(asked, "sk-1")
+
+    assert orjson.loads(request.content) == tape.body
+    assert str(request.url) == str(tape.requests[0].url)
+    for name in ("authorization", "anthropic-version", "content-type"):
+        assert request.headers[name] == tape.requests[0].headers[name]
+
+
+CHATS = [
+    chat(),
+    chat(usage={"prompt_tokens": 1200, "completion_tokens": 90, "total_tokens": 1290, "prompt_tokens_details": {"cached_tokens": 1024, "cache_write_tokens": 100}}),
+    chat(usage={"prompt_tokens": 10, "completion_tokens": 900, "total_tokens": 910, "completion_tokens_details": {"reasoning_tokens": 850}}),
+    chat(choices=[{"index": 0, "message": {"role": "assistant", "content": '{"a":', "refusal": None}, "finish_reason": "length"}]),
+    chat(choices=[{"index": 0, "message": {"role": "assistant", "content": None, "refusal": "I cannot."}, "finish_reason": "stop"}]),
+    chat(choices=[{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter"}]),
+    chat(usage=None),
+    chat(system_fingerprint="fp", service_tier="default", unknown={"x": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", CHATS)
+def test_an_openai_answer_reads_as_the_sdk_reads_it(body: dict[str, Any]) -> None:
+    """
+    Text, refusal, ids and token counts are those the official SDK finds in the same bytes.
+    """
+    client = openai_sdk.OpenAI(api_key="sk-1", http_client=Tape(body).client)  # type: ignore[arg-type]
+    theirs = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+
+    ours = openai.read(said(body))
+
+    choice, usage = theirs.choices[0], theirs.usage
+    assert (ours.text, ours.refusal) == (choice.message.content or "", choice.message.refusal)
+    assert (ours.response_id, ours.response_model) == (theirs.id, theirs.model)
+    refused = choice.message.refusal or choice.finish_reason == "content_filter"
+    assert ours.finish_reason == ("content_filter" if refused else choice.finish_reason)
+    if usage is None:
+        assert ours.usage == Usage(estimated=True)
+        return
+    given, made = usage.prompt_tokens_details, usage.completion_tokens_details
+    assert (ours.usage.input, ours.usage.output) == (usage.prompt_tokens, usage.completion_tokens)
+    assert ours.usage.cache_read == ((given.cached_tokens if given else 0) or 0)
+    assert ours.usage.cache_write == ((given.cache_write_tokens if given else 0) or 0)
+    assert ours.usage.reasoning == ((made.reasoning_tokens if made else 0) or 0)
+
+
+MESSAGES = [
+    message(),
+    message(usage={"input_tokens": 176, "output_tokens": 20, "cache_read_input_tokens": 1024, "cache_creation_input_tokens": 50}),
+    message(usage={"input_tokens": 10, "output_tokens": 700, "output_tokens_details": {"thinking_tokens": 650}}),
+    message(content=[{"type": "thinking", "thinking": "", "signature": "s"}, {"type": "text", "text": "{"}, {"type": "text", "text": "}"}]),
+    message(stop_reason="max_tokens", content=[{"type": "text", "text": '{"a":'}]),
+    message(stop_reason="refusal", content=[], stop_details={"type": "refusal", "category": "bio", "explanation": "No."}),
+    message(stop_reason="model_context_window_exceeded"),
+    message(stop_reason="stop_sequence", stop_sequence="x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", MESSAGES)
+def test_an_anthropic_answer_reads_as_the_sdk_reads_it(body: dict[str, Any]) -> None:
+    """
+    Text, ids and token counts are those the official SDK finds in the same bytes; input is the sum.
+    """
+    client = anthropic_sdk.Anthropic(api_key="sk-1", http_client=Tape(body).client)
+    theirs = client.messages.create(model="m", max_tokens=1, messages=[{"role": "user", "content": "x"}])
+
+    ours = anthropic.read(said(body))
+
+    usage = theirs.usage
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    finish = {"max_tokens": "length", "refusal": "content_filter", "model_context_window_exceeded": "context"}
+    assert ours.text == "".join(block.text for block in theirs.content if block.type == "text")
+    assert (ours.response_id, ours.response_model) == (theirs.id, theirs.model)
+    assert ours.finish_reason == finish.get(theirs.stop_reason or "", "stop")
+    assert ours.refusal == (theirs.stop_details.explanation if theirs.stop_details else None)
+    assert ours.usage.input == usage.input_tokens + read + written
+    assert (ours.usage.cache_read, ours.usage.cache_write, ours.usage.output) == (read, written, usage.output_tokens)
+    assert ours.usage.reasoning == (usage.output_tokens_details.thinking_tokens if usage.output_tokens_details else 0)
+
+
+BROKEN = [b"", b"null", b"[]", b"{}", b'"text"', b"<html>", b'{"choices":[]}', b'{"choices":[{}]}', b'{"choices":{}}',
+          b'{"choices":[{"message":null}]}', b'{"choices":[{"message":{"content":[1]}}]}', b'{"content":null}',
+          b'{"content":[{}]}', b'{"content":[{"type":"text"}]}', b'{"content":"x"}', b'{"choices":[{"message":',
+          b"\xff\xfe", b"[" * 5000, b'{"content":[[]]}', b'{"choices":[{"message":{"content":{"a":1}}}]}']  # fmt: skip
+
+
+@pytest.mark.parametrize("adapter", [openai, anthropic])
+@pytest.mark.parametrize("body", BROKEN)
+def test_a_broken_success_is_malformed(adapter: Any, body: bytes) -> None:
+    """
+    Whatever a broken server sends as a success, reading it is `Malformed` and nothing else.
+    """
+    with pytest.raises(Malformed):
+        adapter.read(Response(status=200, body=body))
+
+
+def openai_error(code: str | None = None, text: str = "no", kind: str = "invalid_request_error") -> Any:
+    return {"error": {"message": text, "type": kind, "param": None, "code": code}}
+
+
+OPENAI_ERRORS = [
+    (401, openai_error("invalid_api_key"), "auth"),
+    (403, openai_error("unsupported_country_region_territory"), "auth"),
+    (400, openai_error("invalid_api_key"), "auth"),
+    (402, {}, "quota"),
+    (429, openai_error("insufficient_quota", kind="insufficient_quota"), "quota"),
+    (429, openai_error(None, kind="insufficient_quota"), "quota"),
+    (429, openai_error("billing_hard_limit_reached"), "quota"),
+    (403, openai_error("billing_not_active"), "quota"),
+    (429, openai_error("rate_limit_exceeded", kind="tokens"), "rate_limited"),
+    (429, b"slow down", "rate_limited"),
+    (400, openai_error("context_length_exceeded"), "context_too_long"),
+    (400, {"object": "error", "message": "This model's maximum context length is 4096 tokens.", "code": 400}, "context_too_long"),
+    (400, {"error": {"code": 400, "message": "the request exceeds the available context size", "type": "x"}}, "context_too_long"),
+    (413, b"", "too_large"),
+    (400, openai_error("string_above_max_length"), "too_large"),
+    (400, openai_error("invalid_prompt"), "content_policy"),
+    (400, openai_error("content_filter"), "content_policy"),
+    (400, openai_error("content_policy_violation"), "content_policy"),
+    (404, openai_error("model_not_found"), "not_found"),
+    (404, {"error": {"code": "DeploymentNotFound", "message": "x"}}, "not_found"),
+    (404, {"error": "model 'llama9' not found, try pulling it first"}, "not_found"),
+    (404, b"<html>nginx</html>", "not_found"),
+    (307, b"", "not_found"),
+    (400, openai_error("unsupported_parameter"), "bad_request"),
+    (422, {"detail": [{"loc": ["body"], "msg": "x"}]}, "bad_request"),
+    (400, {"error": None}, "bad_request"),
+    (400, [], "bad_request"),
+    (408, b"", "timeout"),
+    (409, openai_error(), "server"),
+    (500, openai_error(kind="server_error"), "server"),
+    (502, b"<html>", "server"),
+    (504, b"", "server"),
+    (520, b"", "server"),
+    (503, openai_error(), "overloaded"),
+    (503, {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}, "overloaded"),
+]  # fmt: skip
+
+
+def anthropic_error(kind: str, text: str = "no") -> Any:
+    return {"type": "error", "error": {"type": kind, "message": text}, "request_id": "req_1"}
+
+
+ANTHROPIC_ERRORS = [
+    (401, anthropic_error("authentication_error", "invalid x-api-key"), "auth"),
+    (403, anthropic_error("permission_error"), "auth"),
+    (402, anthropic_error("billing_error"), "quota"),
+    (400, anthropic_error("invalid_request_error", "Your credit balance is too low to access the API."), "quota"),
+    (429, anthropic_error("rate_limit_error"), "rate_limited"),
+    (429, b"", "rate_limited"),
+    (529, anthropic_error("overloaded_error"), "overloaded"),
+    (200, anthropic_error("overloaded_error"), "overloaded"),
+    (503, b"upstream", "overloaded"),
+    (500, anthropic_error("api_error"), "server"),
+    (502, b"<html>", "server"),
+    (504, anthropic_error("timeout_error"), "timeout"),
+    (408, b"", "timeout"),
+    (400, anthropic_error("invalid_request_error", "prompt is too long: 212345 tokens > 200000 maximum"), "context_too_long"),
+    (400, anthropic_error("invalid_request_error", "input length and `max_tokens` exceed context limit: 9 + 9 > 10"), "context_too_long"),
+    (413, anthropic_error("request_too_large"), "too_large"),
+    (413, b"", "too_large"),
+    (404, anthropic_error("not_found_error", "model: claude-nope"), "not_found"),
+    (404, b"<html>", "not_found"),
+    (301, b"", "not_found"),
+    (400, anthropic_error("invalid_request_error", "messages: at least one message is required"), "bad_request"),
+    (422, b"{}", "bad_request"),
+    (400, {"type": "error", "error": "text"}, "bad_request"),
+    (400, {"type": "error"}, "bad_request"),
+    (400, b"null", "bad_request"),
+    (418, b"", "bad_request"),
+    (520, b"", "server"),
+    (521, b"\xff", "server"),
+    (401, b"", "auth"),
+    (403, b"<html>proxy</html>", "auth"),
+    (402, b"", "quota"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("adapter", "status", "body", "error_class"),
+    [(openai, *row) for row in OPENAI_ERRORS] + [(anthropic, *row) for row in ANTHROPIC_ERRORS],
+)
+def test_an_error_has_its_class(adapter: Any, status: int, body: Any, error_class: str) -> None:
+    """
+    Every way a provider fails has the class of the table, and its message says the status.
+    """
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+
+    error = adapter.classify(Response(status=status, body=content))
+
+    assert error.error_class == error_class
+    assert f"HTTP {status}" in str(error)
+
+
+@pytest.mark.parametrize("adapter", [openai, anthropic])
+def test_a_success_is_no_error(adapter: Any) -> None:
+    """
+    A finished answer is classified as none.
+    """
+    assert adapter.classify(said(chat() if adapter is openai else message())) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0.0),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 86400.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "1e999"}, None),
+        ({"retry-after": "nan"}, None),
+    ],
+)
+def test_when_to_come_back(headers: dict[str, str], seconds: float | None) -> None:
+    """
+    Seconds, milliseconds and dates are understood, nonsense is not, and nothing asks for more than a day.
+    """
+    error = openai.classify(Response(status=429, headers=headers))
+
+    assert error is not None
+    assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "limit"),
+    [
+        (None, "https://api.openai.com/v1/chat/completions", "max_completion_tokens"),
+        ("http://localhost:11434/v1", "http://localhost:11434/v1/chat/completions", "max_tokens"),
+        ("http://vllm:8000/v1/", "http://vllm:8000/v1/chat/completions", "max_tokens"),
+        ("https://acme.openai.azure.com/openai/v1", "https://acme.openai.azure.com/openai/v1/chat/completions", "max_completion_tokens"),
+        ("https://openai.com.evil.example/v1", "https://openai.com.evil.example/v1/chat/completions", "max_tokens"),
+    ],
+)  # fmt: skip
+def test_compatible_servers(url: str | None, place: str, limit: str) -> None:
+    """
+    A compatible server is asked at its own address, in the older words that all of them know.
+    """
+    request = openai.request(question(spec("openai", "gpt-4o-mini", url)), "k")
+
+    assert str(request.url) == place
+    assert orjson.loads(request.content)[limit] == 300
+    assert ("api-key" in request.headers) == ("azure" in place)
+
+
+def test_what_openai_refuses_is_told_in_words() -> None:
+    """
+    Lengths go into the description, optional becomes nullable, type lists become alternatives.
+    """
+    strict = openai_strict(
+        {
+            "$schema": "x",
+            "type": "object",
+            "required": ["a"],
+            "properties": {
+                "a": {"type": "string", "maxLength": 9, "description": "Short."},
+                "b": {"type": ["integer", "null"], "minimum": 1},
+                "c": {"type": "string"},
+            },
+        }
+    )
+
+    assert strict == {
+        "type": "object",
+        "required": ["a", "b", "c"],
+        "additionalProperties": False,
+        "properties": {
+            "a": {"type": "string", "description": "Short.\n\n{maxLength: 9}"},
+            "b": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]},
+            "c": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        },
+    }
+
+
+def test_what_anthropic_refuses_is_told_in_words() -> None:
+    """
+    Bounds and lengths go into the description as the SDK puts them; type lists become alternatives.
+    """
+    schema: dict[str, Any] = {
+        "type": "object",
+        "required": ["a"],
+        "properties": {
+            "a": {"type": "string", "maxLength": 9, "description": "Short.", "format": "phone"},
+            "n": {"type": "number", "minimum": 0, "multipleOf": 0.5},
+            "l": {"type": "array", "items": {"enum": ["x"]}, "minItems": 2, "maxItems": 3},
+            "o": {"oneOf": [{"type": "string"}, {"type": "integer", "maximum": 3}]},
+        },
+    }
+
+    assert anthropic_strict(schema) == transform_schema(copy.deepcopy(schema))
+    assert anthropic_strict({"type": ["string", "null"]}) == {"anyOf": [{"type": "string"}, {"type": "null"}]}
