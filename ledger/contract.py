@@ -38,7 +38,7 @@ def run_id(tenant: str, pipeline: str, source: str, event_id: str) -> str:
     """
     Return the identity of one event through one pipeline: never the offset, key or configuration.
     """
-    text = "\x00".join((tenant, pipeline, source, event_id))
+    text = f"{tenant}\x00{pipeline}\x00{source}\x00{event_id}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

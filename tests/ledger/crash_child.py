@@ -78,7 +78,7 @@ async def everything(book: ledger.Ledger, say: Any, *, fails: bool) -> None:
         claimed = await book.claim(run)
         if isinstance(claimed, ledger.Busy):
             await book.admit(run, BODY, reason="behind")
-        elif isinstance(claimed, ledger.Claim) and fails and number < 2:  # noqa: PLR2004 # the first of each lane
+        elif isinstance(claimed, ledger.Claim) and fails and number < 2:
             await book.wait(claimed, "retry", BODY, why="once", attempt=True)
         elif isinstance(claimed, ledger.Claim):
             await work(book, claimed, say)

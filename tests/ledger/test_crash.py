@@ -18,7 +18,18 @@ from penstock.clock import SystemClock
 
 HERE = Path(__file__).parent
 POINTS = (
-    ["claim", "admit", "wait", "begin", "reserve", "settle", "done:before", "done:after", "finish:before", "finish:after"]
+    [
+        "claim",
+        "admit",
+        "wait",
+        "begin",
+        "reserve",
+        "settle",
+        "done:before",
+        "done:after",
+        "finish:before",
+        "finish:after",
+    ]
     + ["begin#2", "begin#3", "claim#2", "settle#4", "done:before#2", "done:after#2", "finish:after#4"]
     + [f"commit:{side}#{n}" for side in ("before", "after") for n in range(1, 60, 4)]
 )

@@ -212,7 +212,9 @@ async def test_runs_are_found_by_everything_people_ask_for(path, clock, make):
     book = await ledger.open(path, clock=clock)
     start = clock.now_ms()
     for n in range(6):
-        await book.conclude(make(str(n), pipeline="pq"[n % 2], subject=str(n % 3)), "dead" if n == 4 else "filtered", None)
+        await book.conclude(
+            make(str(n), pipeline="pq"[n % 2], subject=str(n % 3)), "dead" if n == 4 else "filtered", None
+        )
         await clock.advance(1)
     await book.admit(make("w"), BODY, reason="behind")
 
@@ -267,7 +269,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
     yield place

@@ -72,7 +72,7 @@ class Model:
         for name, gate in self.gates.items():
             heads = [run for run in self.heads() if run.state == "waiting" and run.gate == name]
             if heads and gate.probe is None and gate.probe_at <= now:
-                found[name] = min(heads, key=lambda run: self.order(run)).new.run
+                found[name] = min(heads, key=self.order).new.run
         return found
 
     def ready(self, now: int) -> set[str]:
@@ -235,7 +235,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.returned(run, self.clock.now_ms())
 
     @precondition(lambda self: self.running())
-    @rule(data=st.data(), delay=st.none() | st.integers(0, 90), gate=st.none() | st.sampled_from(GATES), counts=st.booleans())
+    @rule(
+        data=st.data(),
+        delay=st.none() | st.integers(0, 90),
+        gate=st.none() | st.sampled_from(GATES),
+        counts=st.booleans(),
+    )
     def wait(self, data: Any, delay: int | None, gate: str | None, *, counts: bool) -> None:
         run, _ = self.some_run(data)
         now = self.clock.now_ms()
@@ -276,12 +281,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do(bury(self.worker))
         self.worker = self.do(beside(self.first))
 
-    @precondition(lambda self: any(run.claim for run in self.model.runs.values() if run.state != "running"))
+    @precondition(lambda self: any(run.claim and run.state == "waiting" for run in self.model.runs.values()))
     @rule(data=st.data())
     def act_on_a_void_claim(self, data: Any) -> None:
-        void = [run for run in self.model.runs.values() if run.claim and run.state in {"waiting"}]
-        if not void:
-            return
+        void = [run for run in self.model.runs.values() if run.claim and run.state == "waiting"]
         run = data.draw(st.sampled_from(void))
         try:
             self.do(self.worker.finish(run.claim, "delivered"))

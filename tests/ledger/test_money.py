@@ -149,7 +149,7 @@ async def test_many_calls_at_once_never_pass_a_cap(book, site, make, cost):
 
 
 @pytest.mark.parametrize(("truth", "ending"), [(120, "settle"), (900, "settle"), (0, "release")])
-async def test_a_swept_call_is_corrected_once(book, site, make, cost, truth, ending):
+async def test_a_swept_call_is_corrected_once(book, site, make, cost, *, truth, ending):
     """P22: a slow worker's call is spent in full when its lane is taken, and put right when it answers."""
     claim = await site.claim(book, make())
     step = await book.step(claim, "ask", **ASK).__aenter__()

@@ -101,6 +101,7 @@ async def test_doubt_outlives_a_later_failure(book, site, claim):
     """A failed look does not make an unknown step surely without effect."""
     await left_by(book, claim, UnknownOutcome("silence"), **WRITE)
     await left_by(book, claim, Unavailable("cannot look"), **WRITE)
+    assert [step.state for step in (await book.detail(claim.run)).steps] == ["unknown"]
     async with book.step(claim, "note", **WRITE) as step:
         pass
 
