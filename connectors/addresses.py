@@ -1,0 +1,67 @@
+"""
+Where requests go: paths with escaped parts, and never another host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, urljoin, urlsplit
+
+from penstock.errors import NotFound, Rejected
+
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_MOST = 500  # characters of one part of a path
+
+
+def names_in(record: str, patterns: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the named groups of the first of *patterns* that is all of *record*.
+    """
+    for pattern in patterns.values():
+        if found := re.fullmatch(pattern, record):
+            return found.groupdict()
+    return {}
+
+
+def path_of(template: str, names: Mapping[str, str]) -> str:
+    """
+    Return *template* with every `{name}` filled in and percent-encoded.
+
+    Raises `NotFound` for a part that no path can have: no record has such an id.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        text = names.get(found[1])
+        if text is None or text in ("", ".", "..") or len(text) > _MOST or "\x00" in text:
+            raise NotFound(f"There can be no {template!r} with {found[1]} = {text!r}.")
+        return quote(text, safe="")
+
+    return _PLACEHOLDER.sub(fill, template)
+
+
+def absolute(base: str, url: str) -> str:
+    """
+    Return *url* under *base*; raises `Rejected` for another host: our credential stays at home.
+    """
+    if url.startswith("/") and not url.startswith("//"):
+        return base + url
+    full = urljoin(base + "/", url)
+    if _origin(full) != _origin(base):
+        raise Rejected(f"The system pointed to {_origin(full)!r}, which is not {_origin(base)!r}; nothing was sent.")
+    return full
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+_LINK = re.compile(r'<([^<>]*)>\s*;[^,]*?\brel="?([a-z]+)"?')
+
+
+def links(header: str) -> dict[str, str]:
+    """
+    Return the targets of a `Link` header by their `rel`.
+    """
+    return {rel: url for url, rel in _LINK.findall(header)}

@@ -1,0 +1,154 @@
+"""
+One piece of work towards one system: auth, rate budget, deadline and fence around every request.
+
+It never retries: a lost answer of a write is `UnknownOutcome`, and the engine looks before it writes
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+import httpx
+
+from connectors.addresses import absolute
+from connectors.contract import Call, Connector
+from connectors.edge import Edge
+from penstock.clock import Clock
+from penstock.errors import Rejected, Unavailable, UnknownOutcome
+from penstock.http import Http, NotSent, Response, SentNoAnswer
+
+USER_AGENT = "penstock"  # some systems refuse requests without one
+
+
+@runtime_checkable
+class Edged(Protocol):
+    """
+    A connector that lets `Call.send` speak for it.
+    """
+
+    edge: Edge
+
+
+class HttpCall:
+    """
+    The `Call` of a connector whose requests go over the HTTP seam.
+    """
+
+    def __init__(
+        self,
+        edge: Edge | None,
+        http: Http,
+        *,
+        key: str,
+        slot: str,
+        deadline: float,
+        fence: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self.key = key
+        self.slot = slot
+        self.deadline = deadline
+        self._edge = edge
+        self._http = http
+        self._fence = fence
+        self._clock = clock
+
+    def fence(self) -> None:
+        """
+        Raise `Fenced` when the lane is lost.
+        """
+        self._fence()
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        write: bool = False,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+    ) -> Response:
+        """
+        Send one request; see `connectors.contract.Call.send`.
+        """
+        edge = self._edge
+        if edge is None:
+            raise Rejected("This connector does not speak HTTP: it has no `edge`.")
+        target = absolute(edge.base_url, url)
+        what = f"{method} {urlsplit(target).path}"
+        async with edge.budget.turn(self.deadline):
+            request = httpx.Request(
+                method,
+                target,
+                params=dict(params) if params else None,
+                headers={"user-agent": USER_AGENT, **edge.headers(), **(headers or {})},
+                json=json,
+                content=content,
+            )
+            response = await self._exchange(request, what, write=write)
+        edge.judge(response, what, write=write)
+        return response
+
+    async def _exchange(self, request: httpx.Request, what: str, *, write: bool) -> Response:
+        left = self.deadline - self._clock.monotonic()
+        if left <= 0:
+            raise Unavailable(f"{what}: no time was left to send it")
+        self._fence()
+        try:
+            return await self._http.send(request, timeout=left, fence=self._fence)
+        except NotSent as error:
+            raise Unavailable(f"{what}: the system cannot be reached: {error}") from error
+        except SentNoAnswer as error:
+            if write:
+                raise UnknownOutcome(f"{what}: sent, and no answer came: {error}") from error
+            raise Unavailable(f"{what}: no answer came: {error}") from error
+
+
+def open_call(
+    connector: Connector,
+    http: Http,
+    *,
+    key: str,
+    slot: str,
+    timeout: float,
+    fence: Callable[[], None] | None = None,
+    clock: Clock,
+) -> Call:
+    """
+    Return the call for one piece of work of *connector* that may last *timeout* seconds.
+    """
+    edge = connector.edge if isinstance(connector, Edged) else None
+    return HttpCall(
+        edge,
+        http,
+        key=key,
+        slot=slot,
+        deadline=clock.monotonic() + timeout,
+        fence=fence or _unfenced,
+        clock=clock,
+    )
+
+
+def _unfenced() -> None:
+    """
+    Let everything pass: a lookup holds no lane.
+    """
+
+
+def answer(response: Response, what: str, *, write: bool) -> Any:
+    """
+    Return the JSON of a successful *response*; no JSON means we do not know what happened.
+    """
+    if not response.body and write:
+        return None
+    try:
+        return response.json()
+    except ValueError as error:
+        if write:
+            raise UnknownOutcome(f"{what}: the answer to a write is not JSON") from error
+        raise Unavailable(f"{what}: the answer is not JSON") from error

@@ -1,0 +1,93 @@
+"""
+All connectors by name: what they are, without any client, and how a connection of one is opened.
+
+A connector is a folder with a `manifest.yaml`: in this room, in a hub's own `connectors/` (see
+`connectors.extend`), or in a package registered under the entry point `penstock.connectors`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import connectors
+from connectors.contract import Connector, ConnectorSpec
+from connectors.declared import DeclaredConnector
+from connectors.manifest import Manifest
+from connectors.manifest_file import read_manifest
+from connectors.settings import SecretSource, Settled
+from penstock.clock import Clock
+from penstock.errors import Invalid
+from penstock.http import Http
+
+MANIFEST = "manifest.yaml"
+GROUP = "penstock.connectors"
+
+
+def names() -> tuple[str, ...]:
+    """
+    Return the names of all connectors, sorted.
+    """
+    return tuple(sorted(_folders()))
+
+
+def spec(name: str) -> ConnectorSpec:
+    """
+    Return what may be known of a connector without a connection; raises `Invalid`.
+    """
+    return manifest(name).spec
+
+
+def manifest(name: str) -> Manifest:
+    """
+    Return a connector's manifest; raises `Invalid` for an unknown name or a mistake in it.
+    """
+    path = folder(name) / MANIFEST
+    found = _read(path, path.stat().st_mtime_ns)
+    if found.name != name:
+        raise Invalid(f"the folder is {name!r} and the name is {found.name!r}", where=f"{name}/{MANIFEST}:1:1")
+    return found
+
+
+def folder(name: str) -> Path:
+    """
+    Return the folder of a connector; raises `Invalid` for an unknown name.
+    """
+    folders = _folders()
+    if name not in folders:
+        close = difflib.get_close_matches(name, folders, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(folders))}"
+        raise Invalid(f"there is no connector {name!r}", hint=hint)
+    return folders[name]
+
+
+def open(  # noqa: A001  # reads as `catalog.open`
+    name: str, settings: Mapping[str, Any], *, secrets: SecretSource, http: Http, clock: Clock
+) -> Connector:
+    """
+    Return one connection of connector *name*; raises `Invalid` for its settings and missing secrets.
+
+    *http* is for connectors that keep a client of their own; manifests speak through `open_call`.
+    """
+    declared = manifest(name)
+    return DeclaredConnector(declared, folder(name), Settled(declared.settings, settings, secrets), clock)
+
+
+def _folders() -> dict[str, Path]:
+    found = {path.parent.name: path.parent for room in connectors.__path__ for path in Path(room).glob(f"*/{MANIFEST}")}
+    for entry in entry_points(group=GROUP):
+        package = importlib.util.find_spec(entry.value)
+        for place in (package.submodule_search_locations or []) if package else []:
+            if (Path(place) / MANIFEST).is_file():
+                found.setdefault(entry.name, Path(place))
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _read(path: Path, _changed: int) -> Manifest:
+    return read_manifest(path)

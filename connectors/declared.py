@@ -1,0 +1,227 @@
+"""
+The connector a manifest makes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from connectors.addresses import names_in
+from connectors.budget import UNLIMITED, Budget
+from connectors.calling import answer
+from connectors.contract import (
+    Action,
+    Call,
+    Delivery,
+    Health,
+    JsonSchema,
+    Lookup,
+    Page,
+    Received,
+    Record,
+    Reply,
+    Sample,
+    WriteMode,
+    Written,
+)
+from connectors.edge import Edge
+from connectors.formulas import needed, truth, value
+from connectors.manifest import Manifest
+from connectors.mapping import events_of
+from connectors.reading import fetch
+from connectors.settings import Settled
+from connectors.verification import verify
+from connectors.writing import Writing
+from penstock.clock import Clock
+from penstock.errors import AuthFailed, EdgeError, Rejected, Unavailable
+from schemas.events import Event
+
+
+class DeclaredConnector:
+    """
+    One connection to a system that is described by a manifest.
+    """
+
+    def __init__(self, manifest: Manifest, folder: Path, settled: Settled, clock: Clock) -> None:
+        self.name = manifest.name
+        self.acts_as: str | None = None
+        self.events: Mapping[str, JsonSchema] = manifest.event_schemas
+        self.manifest = manifest
+        self._folder = folder
+        self._settled = settled
+        self._clock = clock
+        self.edge = Edge(
+            settled.values[manifest.url],
+            headers=self._headers,
+            secrets=self._secrets,
+            rules=manifest.errors,
+            budget=Budget(manifest.budget or UNLIMITED, clock),
+            clock=clock,
+        )
+        self.lookups: Mapping[str, Lookup] = {name: self._lookup(name) for name in manifest.lookups}
+        self.actions: Mapping[str, Action] = {name: self._action(name) for name in manifest.actions}
+
+    def __repr__(self) -> str:
+        return f"<{self.name} at {self.edge.base_url}>"
+
+    # ---- in -----------------------------------------------------------------------------------
+
+    def receive(self, delivery: Delivery) -> Received:
+        """
+        Verify and translate one delivery. Raises `Forged` or `Rejected`.
+        """
+        rule = self.manifest.verify
+        if rule is None:
+            raise Rejected(f"{self.name!r} takes no deliveries.")
+        verify(rule, delivery, self._settled.secrets(rule.secret))
+        return self.translate(delivery.body)
+
+    def translate(self, body: bytes) -> Received:
+        """
+        Return what a body means whose sender is known already. Raises `Rejected`.
+        """
+        try:
+            data = orjson.loads(body)
+        except ValueError as error:
+            raise Rejected(f"The body is not JSON: {error}") from error
+        scope = {"body": data, "settings": self._settled.values}
+        for handshake in self.manifest.handshakes:
+            if truth(handshake.when, scope):
+                if handshake.reply is None:
+                    return Received(ignored=handshake.ignore)
+                reply = handshake.reply
+                text = needed(reply.text, scope, "answer").encode()
+                return Received(reply=Reply(status=reply.status, headers={"content-type": reply.content_type}, body=text))
+        if self.manifest.recognise is not None and not truth(self.manifest.recognise, scope):
+            raise Rejected(f"The body is not a delivery of {self.name!r}.")
+        events = tuple(event for rule in self.manifest.events for event in events_of(rule, scope))
+        if not events:
+            return Received(ignored=f"{self.name!r} makes no event of this kind of delivery.")
+        return Received(events=events)
+
+    async def poll(self, cursor: bytes | None, call: Call) -> AsyncIterator[Page]:
+        """
+        Yield nothing: systems in manifests deliver.
+        """
+        for page in ():
+            yield page
+
+    def own(self, event: Event) -> str | None:
+        """
+        Return why *event* is our own write; None when it is not.
+        """
+        scope = {"event": orjson.loads(event.to_json()), "acts_as": self.acts_as}
+        for rule in self.manifest.own:
+            if truth(rule, scope):
+                by_actor = self.acts_as is not None and event.actor == self.acts_as
+                return f"actor={event.actor}" if by_actor else rule.text
+        return None
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """
+        Deliveries (unsigned) and the events they give.
+        """
+        return tuple(
+            Sample(
+                name=sample.name,
+                headers=sample.headers,
+                body=(self._folder / sample.body).read_bytes(),
+                events=sample.events,
+            )
+            for sample in self.manifest.samples
+        )
+
+    # ---- out ----------------------------------------------------------------------------------
+
+    async def health(self, call: Call) -> Health:
+        """
+        Make one cheap authenticated read; remembers who we are.
+        """
+        started = self._clock.monotonic()
+        try:
+            body, headers = await self._whoami(call)
+        except AuthFailed as error:
+            return Health(state="auth", detail=str(error))
+        except Unavailable as error:
+            state = "degraded" if error.retry_after is not None else "down"
+            return Health(state=state, detail=str(error))
+        except EdgeError as error:
+            return Health(state="degraded", detail=str(error))
+        scope = {"body": body, "headers": headers, "settings": self._settled.values}
+        who = value(self.manifest.health.acts_as, scope)
+        if not isinstance(who, str) or not who:
+            return Health(state="auth", detail=f"{self.name} does not know whose credential this is.")
+        self.acts_as = who
+        return Health(
+            state="ok",
+            detail=str(value(self.manifest.health.detail, scope) or ""),
+            acts_as=who,
+            latency_ms=round((self._clock.monotonic() - started) * 1000),
+            quota_left=self.edge.budget.quota_left,
+        )
+
+    async def _whoami(self, call: Call) -> tuple[Any, dict[str, str]]:
+        response = await call.send("GET", self.manifest.health.get)
+        return answer(response, f"GET {self.manifest.health.get}", write=False), response.headers
+
+    def _lookup(self, name: str) -> Lookup:
+        rule = self.manifest.lookups[name]
+        return Lookup(
+            name=name,
+            description=rule.description,
+            fields={field: declared.schema for field, declared in rule.fields.items()},
+            many=rule.records is not None,
+            ttl=rule.ttl,
+            timeout=rule.timeout,
+            fetch=functools.partial(self._fetch, name),
+        )
+
+    async def _fetch(self, name: str, by: str, call: Call, most: int) -> list[Record]:
+        scope = {"by": by, "most": max(1, most), "settings": self._settled.values}
+        return await fetch(self.manifest.lookups[name], call, scope, {"by": by, **self._names(by)})
+
+    def _action(self, name: str) -> Action:
+        rule = self.manifest.actions[name]
+        safe = rule.idempotency
+        return Action(
+            name=name,
+            description=rule.description,
+            idempotency=rule.action_class,
+            takes=rule.takes,
+            modes=rule.modes,
+            sets=rule.sets,
+            emits=rule.emits,
+            touches=rule.touches,
+            reads=rule.reads,
+            key_lifetime=safe.lifetime if safe is not None else None,
+            timeout=rule.timeout,
+            write=functools.partial(self._write, name),
+            find=functools.partial(self._find, name) if safe is not None and safe.look is not None else None,
+        )
+
+    async def _write(self, name: str, record: str, args: Mapping[str, Any], mode: WriteMode, call: Call) -> Written:
+        return await self._writing(name, record).write(args, mode, call)
+
+    async def _find(self, name: str, record: str, _mode: WriteMode, call: Call) -> Written | None:
+        return await self._writing(name, record).find(call)
+
+    def _writing(self, name: str, record: str) -> Writing:
+        scope = {"settings": self._settled.values, "acts_as": self.acts_as, "record": record}
+        names = {"record": record, **self._names(record)}
+        return Writing(name=name, rule=self.manifest.actions[name], scope=scope, names=names)
+
+    def _names(self, record: str) -> dict[str, str]:
+        return names_in(record, self.manifest.records)
+
+    def _headers(self) -> Mapping[str, str]:
+        return {**self.manifest.headers, **self.manifest.auth.headers(self._settled)}
+
+    def _secrets(self) -> list[str]:
+        return [*self.manifest.auth.headers(self._settled).values(), *self._settled.revealed()]
+

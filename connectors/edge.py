@@ -1,0 +1,181 @@
+"""
+The edge of one system: its address, how we prove who we are, and what its answers mean.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Literal, NoReturn, Self
+
+from pydantic import Field as Key
+from pydantic import model_validator
+
+from connectors.budget import Budget
+from connectors.formulas import Formula, Scope, truth, value
+from connectors.part import Header, Identifier, Part
+from connectors.settings import Settled
+from penstock import errors
+from penstock.clock import Clock, utc
+from penstock.http import Response
+from penstock.retry import parse_retry_after
+
+Raises = Literal["unavailable", "auth-failed", "rejected", "not-found", "conflict", "unknown-outcome"]
+
+EXCERPT = 200  # characters of the system's own words in our messages
+_USUAL: Mapping[int, Raises] = {
+    401: "auth-failed",
+    403: "auth-failed",
+    404: "not-found",
+    408: "unavailable",
+    409: "conflict",
+    410: "not-found",
+    412: "conflict",
+    425: "unavailable",
+    429: "unavailable",
+    503: "unavailable",
+}
+
+
+class Auth(Part):
+    """
+    How requests prove who we are: exactly one of the ways.
+    """
+
+    bearer: Identifier | None = None
+    """The setting that holds the token."""
+    basic: tuple[Formula, Identifier] | None = None
+    """User (an expression over `settings`) and the setting that holds the password."""
+    header: tuple[Header, Identifier] | None = None
+    """A header of its own and the setting that holds its value."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(way is not None for way in (self.bearer, self.basic, self.header)) != 1:
+            raise ValueError("auth is exactly one of 'bearer', 'basic', 'header'")
+        return self
+
+    @property
+    def setting(self) -> str:
+        """
+        The secret setting it uses.
+        """
+        if self.bearer is not None:
+            return self.bearer
+        return self.basic[1] if self.basic is not None else self.header[1]  # type: ignore[index]  # one of three
+
+    def headers(self, settled: Settled) -> dict[str, str]:
+        """
+        Return the header that proves who we are, with the newest secret.
+        """
+        secret = settled.secrets(self.setting)[0]
+        if self.header is not None:
+            return {self.header[0]: secret}
+        if self.basic is None:
+            return {"authorization": f"Bearer {secret}"}
+        user = value(self.basic[0], {"settings": settled.values})
+        return {"authorization": "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()}
+
+
+class ErrorRule(Part):
+    """
+    Which of our errors an answer is.
+    """
+
+    status: tuple[int, ...] = Key(min_length=1)
+    when: Formula | None = None
+    """Sees `status`, `headers` (lower case) and `body`."""
+    raises: Raises
+
+
+class Edge:
+    """
+    What a call needs to know about the system it goes to.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Callable[[], Mapping[str, str]],
+        secrets: Callable[[], list[str]],
+        rules: tuple[ErrorRule, ...],
+        budget: Budget,
+        clock: Clock,
+    ) -> None:
+        self.base_url = base_url
+        self.budget = budget
+        self._headers = headers
+        self._secrets = secrets
+        self._rules = rules
+        self._clock = clock
+
+    def headers(self) -> Mapping[str, str]:
+        """
+        Return the headers of every request, the credential among them.
+        """
+        return self._headers()
+
+    def judge(self, response: Response, what: str, *, write: bool) -> None:
+        """
+        Raise the error *response* means; *what* is the request in words.
+        """
+        self.budget.learn(response.headers)
+        if 200 <= response.status < 300:  # noqa: PLR2004
+            return
+        kind = self._kind(response, write=write)
+        said = f"{what}: {response.status}{self._excerpt(response)}"
+        if kind == "unavailable":
+            raise self._later(response, said)
+        self._raise(kind, said)
+
+    def _kind(self, response: Response, *, write: bool) -> Raises:
+        scope: Scope = {"status": response.status, "headers": response.headers, "body": _data(response)}
+        for rule in self._rules:
+            if response.status in rule.status and (rule.when is None or truth(rule.when, scope)):
+                return rule.raises
+        if response.status == 403 and "retry-after" in response.headers:  # noqa: PLR2004
+            return "unavailable"
+        if response.status in _USUAL:
+            return _USUAL[response.status]
+        if response.status >= 500:  # noqa: PLR2004
+            return "unknown-outcome" if write else "unavailable"
+        return "rejected"
+
+    def _later(self, response: Response, said: str) -> errors.Unavailable:
+        now = utc(self._clock.now_ms())
+        wait = parse_retry_after(response.headers.get("retry-after"), now)
+        if wait is None:
+            wait = self.budget.reset_in(response.headers)
+        if wait is not None:
+            self.budget.pause(wait)
+        return errors.Unavailable(said, retry_after=wait)
+
+    def _raise(self, kind: Raises, said: str) -> NoReturn:
+        kinds: Mapping[str, type[errors.EdgeError]] = {
+            "auth-failed": errors.AuthFailed,
+            "rejected": errors.Rejected,
+            "not-found": errors.NotFound,
+            "conflict": errors.Conflict,
+            "unknown-outcome": errors.UnknownOutcome,
+        }
+        raise kinds[kind](said)
+
+    def _excerpt(self, response: Response) -> str:
+        text = " ".join(response.body[: 4 * EXCERPT].decode(errors="replace").split())
+        return f" {self.clean(text)[:EXCERPT]!r}" if text else ""
+
+    def clean(self, text: str) -> str:
+        """
+        Return *text* without any of our secrets: a system may echo what we sent.
+        """
+        for secret in self._secrets():
+            text = text.replace(secret, "***")
+        return text
+
+
+def _data(response: Response) -> object:
+    try:
+        return response.json()
+    except ValueError:
+        return None

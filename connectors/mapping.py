@@ -1,0 +1,135 @@
+"""
+From a system's words to ours: signed bodies become events.
+
+Ids are made of the change alone. Nothing here sees a header: what is not signed cannot name an event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+import orjson
+from pydantic import Field as Key
+from pydantic import model_validator
+
+from connectors.fields import Field, take_all
+from connectors.formulas import Formula, Scope, needed, truth, value
+from connectors.part import EventType, Identifier, Part, Words
+from penstock.errors import Rejected
+from schemas.events import Event
+
+
+class ReplySpec(Part):
+    """
+    What to answer to a handshake.
+    """
+
+    status: Annotated[int, Key(ge=200, le=299)] = 200
+    content_type: str = "text/plain; charset=utf-8"
+    text: Formula
+
+
+class Handshake(Part):
+    """
+    A delivery that is about the webhook itself.
+    """
+
+    when: Formula
+    reply: ReplySpec | None = None
+    ignore: Words | None = None
+    """Why it carries no event."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.reply is None) == (self.ignore is None):
+            raise ValueError("a handshake has either 'reply' or 'ignore'")
+        return self
+
+
+class HashedId(Part):
+    """
+    An id made of a readable part and the hash of the change.
+    """
+
+    of: Formula
+    once: Formula | None = None
+    """When it holds, `of` alone is the id: such a change happens once to a record."""
+    hash: Mapping[str, Formula] = Key(min_length=1)
+
+
+class EventRule(Part):
+    """
+    How a part of a signed body becomes an event.
+    """
+
+    types: Mapping[EventType, Words] = Key(min_length=1)
+    """Every type it can give, with what it means."""
+    when: Formula
+    each: Formula | None = None
+    """A list in the body: one event per `item`."""
+    type: Formula
+    id: Formula | HashedId
+    source: Formula
+    subject: Formula
+    time: Formula
+    actor: Formula | None = None
+    partitionkey: Formula | None = None
+    data: Mapping[Identifier, Field]
+
+
+def events_of(rule: EventRule, scope: Scope) -> Iterator[Event]:
+    """
+    Yield the events *rule* finds in `scope["body"]`; raises `Rejected` when one does not fit.
+    """
+    if rule.each is None:
+        if truth(rule.when, scope):
+            yield from _event(rule, scope)
+        return
+    items = value(rule.each, scope)
+    for item in items if isinstance(items, list) else []:
+        inner = {**scope, "item": item}
+        if truth(rule.when, inner):
+            yield from _event(rule, inner)
+
+
+def _event(rule: EventRule, scope: Scope) -> Iterator[Event]:
+    kind = needed(rule.type, scope, "event type")
+    if kind not in rule.types:
+        return
+    try:
+        yield Event(
+            id=_id(rule.id, scope),
+            source=needed(rule.source, scope, "source"),
+            type=kind,
+            subject=needed(rule.subject, scope, "subject"),
+            time=needed(rule.time, scope, "time"),  # type: ignore[arg-type]  # pydantic reads ISO 8601
+            actor=_optional(rule.actor, scope),
+            partitionkey=_optional(rule.partitionkey, scope),
+            data=take_all(rule.data, scope),
+        )
+    except (ValueError, TypeError) as error:
+        raise Rejected(f"The delivery is not a proper {kind!r}: {str(error).splitlines()[0]}") from error
+
+
+def _optional(formula: Formula | None, scope: Scope) -> str | None:
+    found = value(formula, scope) if formula is not None else None
+    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) and found != "" else None
+
+
+def _id(rule: Formula | HashedId, scope: Scope) -> str:
+    if not isinstance(rule, HashedId):
+        return needed(rule, scope, "id")
+    of = needed(rule.of, scope, "id")
+    if rule.once is not None and truth(rule.once, scope):
+        return of
+    change = {name: value(formula, scope) for name, formula in rule.hash.items()}
+    return f"{of}/{change_hash(change)}"
+
+
+def change_hash(change: Mapping[str, Any]) -> str:
+    """
+    Return the hash of a change, the same for the same values in any order of keys.
+    """
+    return hashlib.sha256(orjson.dumps(change, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]

@@ -1,0 +1,125 @@
+"""
+Whether a delivery comes from whom it claims. One verifier for all systems.
+
+It works on raw bytes, compares in constant time, believes each live secret, and fails in one way.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from connectors.contract import Delivery
+from connectors.part import Header, Identifier, Part, Seconds
+from penstock.clock import utc
+from penstock.errors import Forged
+
+_PIECES = re.compile(r"\{(timestamp|method|url|body)\}")
+_NEWEST_UNIX = 253_402_300_799  # seconds; the end of the year 9999
+
+
+class Stamp(Part):
+    """
+    A signed time that bounds how late a delivery may come.
+    """
+
+    header: Header
+    form: Literal["iso8601", "unix", "unix-ms"]
+    tolerance: Seconds = 300.0
+
+
+class Verify(Part):
+    """
+    How a delivery proves its sender.
+    """
+
+    hmac: Literal["sha256"] = "sha256"
+    secret: Identifier
+    """The setting that holds it: one secret, or [new, old]."""
+    message: str = "{body}"
+    """What is signed, of `{timestamp}`, `{method}`, `{url}` and `{body}` (raw bytes)."""
+    encoding: Literal["hex", "base64"]
+    prefix: str = ""
+    header: Header
+    timestamp: Stamp | None = None
+
+
+def verify(rule: Verify, delivery: Delivery, secrets: Sequence[str]) -> None:
+    """
+    Raise `Forged` unless *delivery* was signed with one of *secrets*, and in time.
+    """
+    given = delivery.headers.get(rule.header, "")
+    stamp = delivery.headers.get(rule.timestamp.header, "") if rule.timestamp else ""
+    if not given.startswith(rule.prefix):
+        raise Forged(f"The delivery has no signature in {rule.header!r}.")
+    message = _message(rule, delivery, stamp)
+    claimed = given[len(rule.prefix) :].encode()
+    fits = [hmac.compare_digest(_signature(rule, secret, message), claimed) for secret in secrets]
+    if not any(fits):
+        raise Forged(f"The signature in {rule.header!r} does not fit the body.")
+    if rule.timestamp is not None:
+        _check_time(rule.timestamp, stamp, delivery.received_ms)
+
+
+def sign(rule: Verify, delivery: Delivery, secret: str) -> dict[str, str]:
+    """
+    Return the headers the system itself would send with *delivery*.
+    """
+    headers: dict[str, str] = {}
+    stamp = ""
+    if rule.timestamp is not None:
+        stamp = _stamp(rule.timestamp, delivery.received_ms)
+        headers[rule.timestamp.header] = stamp
+    signature = _signature(rule, secret, _message(rule, delivery, stamp)).decode()
+    return headers | {rule.header: rule.prefix + signature}
+
+
+def signed(rule: Verify, delivery: Delivery, secret: str) -> Mapping[str, str]:
+    """
+    Return all headers of *delivery* with the signature added.
+    """
+    return {**delivery.headers, **sign(rule, delivery, secret)}
+
+
+def _message(rule: Verify, delivery: Delivery, stamp: str) -> bytes:
+    pieces = {
+        "timestamp": stamp.encode(),
+        "method": delivery.method.encode(),
+        "url": delivery.url.encode(),
+        "body": delivery.body,
+    }
+    parts = _PIECES.split(rule.message)  # text and names take turns
+    return b"".join(pieces[part] if place % 2 else part.encode() for place, part in enumerate(parts))
+
+
+def _signature(rule: Verify, secret: str, message: bytes) -> bytes:
+    digest = hmac.new(secret.encode(), message, hashlib.sha256)
+    return digest.hexdigest().encode() if rule.encoding == "hex" else base64.b64encode(digest.digest())
+
+
+def _check_time(rule: Stamp, stamp: str, received_ms: int) -> None:
+    said = _moment(rule, stamp)
+    if said is None or abs((utc(received_ms) - said).total_seconds()) > rule.tolerance:
+        raise Forged(f"The time in {rule.header!r} is more than {rule.tolerance:g} seconds away from ours.")
+
+
+def _moment(rule: Stamp, stamp: str) -> datetime | None:
+    try:
+        if rule.form == "iso8601":
+            moment = datetime.fromisoformat(stamp)
+            return moment if moment.tzinfo else None
+        seconds = int(stamp) / (1000 if rule.form == "unix-ms" else 1)
+        return datetime.fromtimestamp(seconds, UTC) if 0 <= seconds <= _NEWEST_UNIX else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _stamp(rule: Stamp, now_ms: int) -> str:
+    if rule.form == "iso8601":
+        return utc(now_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(now_ms if rule.form == "unix-ms" else now_ms // 1000)
