@@ -127,7 +127,6 @@ class Missing(StrictUndefined):
         hint: str | None = None,
         obj: Any = None,
         name: str | None = None,
-        exc: object = None,
     ) -> None:
         def absent(_message: str | None = None) -> Absent:
             return Absent(obj, name or hint or "")
