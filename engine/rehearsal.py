@@ -8,23 +8,25 @@ script at the HTTP seam, and nothing leaves the process.
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ai
 import ledger as ledgers
-from ai import AI, ModelSpec, Rates
+from ai import ModelSpec, Rates
 from engine.gates import Gates
+from engine.given import event_from
+from engine.props import MadeUpSecrets, connections
 from engine.runner import Runner
-from engine.stage import Stage
 from engine.script import Script
+from engine.stage import Played
 from ledger.contract import Claim, Ledger, NewRun
 from penstock.clock import ManualClock
 from pipelines.models import model_spec
 from pipelines.plan import Plan, compile_pipeline
-from pipelines.testing import Case, Outcome
+from pipelines.testing import Case, Outcome, Performed
 from schemas.entries import Prompt, Receipt, RunDetail
 from schemas.events import Event
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from pipelines.declaration import Declaration
 
 SCRIPTED_URL = "http://model.invalid/v1"
-"""Where a model that has no provider of its own is thought to be; nothing is sent there."""
+"""Where a scripted model without a provider of its own is thought to be; nothing is sent there."""
 
 
 async def rehearse(declaration: Declaration, root: Path, case: Case) -> Outcome:
@@ -40,31 +42,24 @@ async def rehearse(declaration: Declaration, root: Path, case: Case) -> Outcome:
     Run *case* once; return what came of it. Raises `Invalid` for a case that cannot be run.
     """
     plan = compile_pipeline(declaration, case.pipeline, root)
-    stage = Stage.build(declaration, case)
-    event = stage.event(plan)
-    script = Script(case.words.model_says)
+    real = connections(declaration)
+    event = event_from(
+        case.words.given, folder=case.file.parent, connector=real[plan.connection], types=plan.events
+    )
+    performed: list[Performed] = []
+    played: Mapping[str, Any] = {name: Played(real[name], name, case, event, performed) for name in real}
     clock = ManualClock()
     ledger = await ledgers.open(None, clock=clock)
     try:
-        models = {plan.model: _model(declaration, plan.model, scripted=script.speaks)}
-        asker = ai.open(models, http=script, ledger=ledger, secrets=stage.secrets, clock=clock)
-        runner = _runner(plan, stage, asker, ledger, clock, script)
+        script = Script(case.words.model_says)
+        spec = _model(declaration, plan.model, scripted=script.speaks)
+        asker = ai.open({plan.model: spec}, http=script, ledger=ledger, secrets=MadeUpSecrets(), clock=clock)
+        gates = Gates(ledger, clock)
+        runner = Runner(plan, connectors=played, ai=asker, ledger=ledger, http=script, clock=clock, gates=gates)
         run = await _through(runner, ledger, event)
-        return _outcome(await ledger.detail(run), stage)
+        return await _outcome(ledger, run, runner, performed)
     finally:
         await ledger.close()
-
-
-def _runner(plan: Plan, stage: Stage, asker: AI, ledger: Ledger, clock: ManualClock, script: Script) -> Runner:
-    return Runner(
-        plan,
-        connectors=stage.connectors,
-        ai=asker,
-        ledger=ledger,
-        http=script,
-        clock=clock,
-        gates=Gates(ledger, clock),
-    )
 
 
 def _model(declaration: Declaration, name: str, *, scripted: bool) -> ModelSpec:
@@ -75,19 +70,20 @@ def _model(declaration: Declaration, name: str, *, scripted: bool) -> ModelSpec:
     if not scripted:
         return ModelSpec(name=name, provider="offline", model="extractive")
     if spec.provider == "offline":
-        return ModelSpec(
-            name=name, provider="openai", model=spec.model, url=SCRIPTED_URL, price=Rates(input=0, output=0)
-        )
+        free = Rates(input=0, output=0)
+        return ModelSpec(name=name, provider="openai", model=spec.model, url=SCRIPTED_URL, price=free)
     return spec
 
 
 async def _through(runner: Runner, ledger: Ledger, event: Event) -> str:
-    new = _new_run(runner, event)
+    """
+    Take *event* through the runner once, as the executor does; return the run's id.
+    """
+    new = _new_run(runner.plan, runner.tenant(event), event)
     judged = runner.judge(event)
     body = event.to_json()
     if judged is not None:
-        verdict, why = judged
-        await ledger.conclude(new, verdict, why, body=body)
+        await ledger.conclude(new, *judged, body=body)
         return new.run
     claim = await ledger.claim(new)
     if isinstance(claim, Claim):
@@ -95,37 +91,47 @@ async def _through(runner: Runner, ledger: Ledger, event: Event) -> str:
     return new.run
 
 
-def _new_run(runner: Runner, event: Event) -> NewRun:
+def _new_run(plan: Plan, tenant: str, event: Event) -> NewRun:
     return NewRun(
-        tenant=runner.tenant(event),
-        pipeline=runner.plan.name,
+        tenant=tenant,
+        pipeline=plan.name,
         lane=event.key,
         source=event.source,
         event_id=event.id,
         subject=event.subject,
         body_hash="",
-        config_hash=runner.plan.config_hash,
-        topic="",
+        config_hash=plan.config_hash,
+        topic="rehearsal",
         partition=0,
         offset=0,
         bus_time=0,
     )
 
 
-def _outcome(detail: RunDetail | None, stage: Stage) -> Outcome:
+async def _outcome(ledger: Ledger, run: str, runner: Runner, performed: list[Performed]) -> Outcome:
+    detail = await ledger.detail(run)
     if detail is None:
-        return Outcome(verdict="dead", why="the run left no trace")
-    prompt, receipt = _asked(detail)
+        return Outcome(verdict="dead", why="the run left no trace in the ledger")
+    prompt, receipt = await _asked(detail, runner)
     return Outcome(
         verdict=detail.run.verdict or detail.run.state,
         why=detail.run.error,
         prompt=prompt,
         receipt=receipt,
-        actions=tuple(stage.performed),
+        actions=tuple(performed),
         cost=detail.run.cost,
         calls=len(detail.calls),
     )
 
 
-def _asked(detail: RunDetail) -> tuple[Prompt | None, Receipt | None]:
-    ...
+async def _asked(detail: RunDetail, runner: Runner) -> tuple[Prompt | None, Receipt | None]:
+    """
+    Return what was sent to the model; nothing for an event that got no further than the trigger.
+    """
+    if detail.run.started_at is None or detail.event is None:
+        return None, None
+    try:
+        return await runner.prompt(Event.model_validate(detail.event), detail.run.run)
+    except Exception as error:  # noqa: BLE001 - the run itself ended for this reason, and says so
+        logging.getLogger(__name__).debug("no prompt: %s", error)
+        return None, None

@@ -9,16 +9,11 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from connectors import catalog
 from connectors.contract import Action, Call, Connector, Lookup, Record, WriteMode, Written
-from engine.given import event_from
-from penstock.clock import Clock, SystemClock
 from penstock.errors import Invalid, NotFound, Unavailable
 from pipelines.testing import Case, Performed
 
 if TYPE_CHECKING:
-    from pipelines.declaration import Declaration
-    from pipelines.plan import Plan
     from schemas.events import Event
 
 

@@ -23,7 +23,8 @@ from console.cli.exits import Exit
 from console.cli.streams import emit, out, say, write
 from console.cli.token_bars import bars
 from engine.given import event_from, read_data
-from engine.stage import Props, records
+from engine.props import connection
+from engine.stage import records
 from ledger.contract import run_id
 from penstock.clock import SystemClock
 from penstock.errors import Invalid
@@ -113,7 +114,7 @@ async def _event(declaration: Declaration, plan: Plan, asked: _Asked) -> tuple[b
 
 
 def _from_words(declaration: Declaration, plan: Plan, given: str) -> Event:
-    connector = Props(declaration).connector(plan.connection)
+    connector = connection(declaration, plan.connection)
     if given != "-":
         return event_from(given, folder=Path(), connector=connector, types=plan.events)
     with tempfile.TemporaryDirectory() as folder:
