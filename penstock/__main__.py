@@ -14,7 +14,7 @@ def main() -> None:
     Run the command line and leave with its exit code.
     """
     rooms()
-    from console.cli import main as cli  # noqa: PLC0415 - the rooms are on the path only now
+    from console.cli import main as cli  # the rooms are on the path only now
 
     sys.exit(cli())
 

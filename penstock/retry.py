@@ -44,7 +44,7 @@ class Backoff:
         if attempt > self.attempts:
             return None
         doubled = min(max(attempt, 1) - 1, 64)
-        jitter = random() * min(self.last, self.first * 2**doubled)
+        jitter = random() * min(self.last, self.first * 2.0**doubled)
         if retry_after is None:
             return jitter
         return min(max(retry_after, 0.0), LONGEST_ASKED) + min(jitter, self.first)
