@@ -106,8 +106,8 @@ class Expression:
                 for _ in self._template.root_render_func(context):
                     pass
                 value = meter.value(context.vars[_RESULT])
-            tojson(value)  # refuses what is missing or not JSON, however deep
-            return value
+                tojson(value)  # refuses what is missing or not JSON, however deep
+                return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,8 +313,9 @@ def _column(error: TemplateSyntaxError, text: str) -> int:
 def _refused(message: str, text: str, place: int, template: str | None) -> ExpressionError:
     if template is not None:
         return ExpressionError(message, line=place, where=f"{template}:{place}")
-    bare = "{{" in text or "{%" in text
-    return ExpressionError(message, place, hint="write it bare, without {{ }}" if bare else None)
+    hint = "write it bare, without {{ }}" if "{{" in text or "{%" in text else None
+    hint = "compare with ==" if message.startswith("unexpected '='") else hint
+    return ExpressionError(message, place, hint=hint)
 
 
 def _short(text: str) -> str:

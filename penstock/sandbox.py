@@ -27,6 +27,7 @@ MAX_TEXT = 1_000_000
 """Characters of any text, and items of any list, made on the way or at the end."""
 MAX_INTEGER = 2**63 - 1
 _CHARACTERS_PER_STEP = 64
+_NODES_PER_STEP = 8  # of what is only looked through
 _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _LOOP_FIELDS = frozenset({"index", "index0", "revindex", "revindex0", "first", "last", "length"})
 _JSON = (str, int, float, bool, type(None), dict, list)
@@ -78,6 +79,27 @@ class Meter:
         if isinstance(value, Undefined | LoopContext):
             return value
         raise EvaluationError(f"only JSON data may be used here, not {type(value).__name__!r}")
+
+    def deep(self, value: Any) -> Any:
+        """
+        Charge for everything inside *value*, counted as often as it occurs, and return it.
+
+        A list may hold itself many times over at no cost; printing or comparing it would not be free.
+        """
+        todo, seen = [value], 0
+        while todo:
+            item = todo.pop()
+            seen += 1
+            if type(item) is dict:
+                todo += item.values()
+            elif type(item) is list:
+                todo += item
+            elif type(item) is str:
+                seen += len(item) // _CHARACTERS_PER_STEP
+            if len(todo) + seen > self.left * _NODES_PER_STEP:
+                self.charge(self.left + 1)
+        self.charge(seen // _NODES_PER_STEP)
+        return self.value(value)
 
 
 def _finite(value: Any) -> Any:
@@ -139,6 +161,7 @@ def tojson(value: Any) -> str:
     Return *value* as compact JSON, characters unescaped.
     """
     try:
+        _METER.get().deep(value)
         return orjson.dumps(value, default=_refused, option=_STRICT).decode()
     except TypeError as exc:
         if isinstance(exc.__cause__, Absent):
@@ -254,7 +277,7 @@ def _bounded(filter_: Callable[..., Any], *, strict: bool) -> Callable[..., Any]
     def run(_context: Context, *args: Any, **kwargs: Any) -> Any:
         meter = _METER.get()
         for value in (*args, *kwargs.values()):
-            meter.value(value)
+            meter.deep(value)
             if strict and isinstance(value, Undefined):
                 str(value)  # raises
         return meter.value(filter_(*args, **kwargs))
@@ -274,7 +297,7 @@ def _each(_context: Context, items: Any, weight: int) -> list[Any]:
 
 @pass_context
 def _weighed(_context: Context, value: Any) -> Any:
-    return _METER.get().value(value)
+    return _METER.get().deep(value)
 
 
 @pass_context

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from penstock.expressions import Template
-from penstock.sandbox import tojson
 from pipelines.cleaning import lines
 
 
@@ -55,7 +56,7 @@ def _value(value: Any) -> str:
         return value
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(map(_value, value))
-    return tojson(value)
+    return orjson.dumps(value).decode()
 
 
 def _empty(value: Any) -> bool:
