@@ -23,7 +23,7 @@ from bus.contract import Bus, Message, Partition, Subscription
 from engine.patience import firmly
 from engine.runner import Runner
 from engine.watermark import Watermark
-from ledger.contract import Busy, Claim, Known, Ledger, NewRun, PickedUp
+from ledger.contract import Claim, Known, Ledger, NewRun, PickedUp
 from penstock.clock import Clock
 from penstock.errors import Fenced, PenstockError
 from schemas.events import Event
@@ -181,7 +181,11 @@ class Executor:
                 topic, name, on_assigned=self._assigned(intake), on_revoked=self._revoked(intake)
             )
         loops = [self._fetching(intake) for intake in self._intakes.values()]
-        loops += [self._picking_up(), self._every(COMMIT_EVERY, self._commit), self._every(RELIEVE_EVERY, self._relieve)]
+        loops += [
+            self._picking_up(),
+            self._every(COMMIT_EVERY, self._commit),
+            self._every(RELIEVE_EVERY, self._relieve),
+        ]
         self._loops = [asyncio.create_task(loop) for loop in loops]
 
     async def stop(self, grace: float = 20.0) -> None:

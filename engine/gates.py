@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ledger.contract import Ledger
 from penstock.clock import Clock
-from penstock.errors import PenstockError
+from penstock.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ AUTH_PROBE = 30.0  # seconds: a refused credential needs a person first
 LONGEST_WAIT = 3600.0  # seconds a Retry-After may keep a gate shut
 
 
-class AtGate(PenstockError):
+class AtGate(Unavailable):
     """
     The run cannot go on now, through no fault of its event.
     """

@@ -52,6 +52,18 @@ class Lookups:
         self._gates = gates
         self._cache: OrderedDict[tuple[str, str, int], tuple[float, list[Record]]] = OrderedDict()
 
+    @property
+    def many(self) -> frozenset[str]:
+        """
+        The targets that give lists.
+        """
+        return frozenset(
+            f"{connection}.{lookup.name}"
+            for connection, connector in self._connectors.items()
+            for lookup in connector.lookups.values()
+            if lookup.many
+        )
+
     def fetcher(self, run: str, *, probing: str | None = None) -> Fetch:
         """
         Return the function with which a context fetches for *run*.

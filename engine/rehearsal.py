@@ -43,9 +43,7 @@ async def rehearse(declaration: Declaration, root: Path, case: Case) -> Outcome:
     """
     plan = compile_pipeline(declaration, case.pipeline, root)
     real = connections(declaration)
-    event = event_from(
-        case.words.given, folder=case.file.parent, connector=real[plan.connection], types=plan.events
-    )
+    event = event_from(case.words.given, folder=case.file.parent, connector=real[plan.connection], types=plan.events)
     performed: list[Performed] = []
     played: Mapping[str, Any] = {name: Played(real[name], name, case, event, performed) for name in real}
     clock = ManualClock()

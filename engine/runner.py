@@ -7,7 +7,6 @@ exactly one transition of the ledger: final, waiting or aside.
 
 from __future__ import annotations
 
-
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -66,7 +65,14 @@ class Runner:
         self._fail = fail
         self._lookups = Lookups(connectors, http=http, clock=clock, gates=gates)
         self._delivering = Delivering(
-            plan, connectors=connectors, lookups=self._lookups, ledger=ledger, http=http, clock=clock, gates=gates, fail=fail
+            plan,
+            connectors=connectors,
+            lookups=self._lookups,
+            ledger=ledger,
+            http=http,
+            clock=clock,
+            gates=gates,
+            fail=fail,
         )
 
     # ---- before anything may cost -----------------------------------------------------------
@@ -140,7 +146,10 @@ class Runner:
                 per_event=plan.per_event,
                 ask_hash=plan.ask_hash,
                 evidence=evidence,
-                receipt=receipt,
+                receipt={
+                    "receipt": receipt.model_dump(mode="json"),
+                    "prompt": {"system": prompt.system, "user": prompt.user},
+                },
             )
         except AIError as error:
             if error.advice == "gate":
@@ -154,7 +163,9 @@ class Runner:
 
     async def _assemble(self, event: Event, run: str, probing: str | None) -> tuple[Prompt, Receipt, str]:
         fetch = self._lookups.fetcher(run, probing=probing)
-        return await self.plan.prompt_for(event, fetch=fetch, secret=self._ledger.secret, run=run)
+        return await self.plan.prompt_for(
+            event, fetch=fetch, many=self._lookups.many, secret=self._ledger.secret, run=run
+        )
 
     async def prompt(self, event: Event, run: str) -> tuple[Prompt, Receipt]:
         """

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 import bus as bus_room
 import ledger as ledger_room
-import pytest
 from bus.contract import Bus, Outgoing, Partition
 from engine import Executor
 from engine import executor as executor_module
