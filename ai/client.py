@@ -82,7 +82,7 @@ class AI:
         model: str,
         output: OutputSchema,
         max_output: int,
-        timeout: float,  # noqa: ASYNC109 - the deadline of the whole ask, kept by each call
+        timeout: float,
         caps: Sequence[Cap] = (),
         per_event: int | None = None,
         ask_hash: str,
@@ -118,9 +118,7 @@ class AI:
                 return answer
         raise AssertionError("a step begun anew is never found done")
 
-    async def recall(
-        self, claim: Claim, *, step: str = "ask", output: OutputSchema, ask_hash: str
-    ) -> Answer | None:
+    async def recall(self, claim: Claim, *, step: str = "ask", output: OutputSchema, ask_hash: str) -> Answer | None:
         """
         Return the answer the run has paid for already, when it still serves; None when it must be asked.
 
@@ -141,9 +139,8 @@ class AI:
         if spec.key is None:
             return []
         if refresh:
-            for ref in spec.key:
-                self._secrets.refresh(ref)
-        return [self._secrets.get(ref).reveal() for ref in spec.key]
+            self._secrets.refresh(spec.key)
+        return [secret.reveal() for secret in self._secrets.all(spec.key)]
 
     def judged(self, error: AIError) -> AIError:
         """
@@ -268,7 +265,9 @@ def _answer(value: dict[str, Any], spec: ModelSpec, output: OutputSchema, ask_ha
 
 def _complaint(wrong: list[str]) -> str:
     lines = "\n".join(f"- {line}" for line in wrong)
-    return f"Your answer cannot be used:\n{lines}\nAnswer again, completely, as JSON that mends this and invents nothing."
+    return (
+        f"Your answer cannot be used:\n{lines}\nAnswer again, completely, as JSON that mends this and invents nothing."
+    )
 
 
 def _json_part(text: str) -> str:

@@ -29,7 +29,8 @@ _NAME = "|".join(sorted(_NUMBER_OF, key=len, reverse=True))
 _ISO = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 _SHORT = re.compile(r"(?<![\d.,/-])(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/-])")
 _DAY_FIRST = re.compile(
-    rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|\.|º)?\s+(?:of\s+|de\s+)?({_NAME})\b\.?(?:,?\s+(?:de\s+)?(\d{{4}})\b)?", re.IGNORECASE
+    rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|\.|º)?\s+(?:of\s+|de\s+)?({_NAME})\b\.?(?:,?\s+(?:de\s+)?(\d{{4}})\b)?",
+    re.IGNORECASE,
 )
 _MONTH_FIRST = re.compile(rf"\b({_NAME})\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?\b(?:,?\s+(\d{{4}})\b)?", re.IGNORECASE)
 CENTURY = 2000  # of years written with two digits
@@ -42,7 +43,7 @@ def days(text: str) -> Iterator[tuple[str, tuple[Day, ...]]]:
     for found in _ISO.finditer(text):
         yield from _dated(found[0], (int(found[1]), int(found[2]), int(found[3])))
     for found in _SHORT.finditer(text):
-        year = int(found[4]) if len(found[4]) == 4 else CENTURY + int(found[4])  # noqa: PLR2004 - digits
+        year = int(found[4]) if len(found[4]) == 4 else CENTURY + int(found[4])
         one, two = int(found[1]), int(found[3])
         yield from _dated(found[0], (year, two, one), (year, one, two))
     for found in _DAY_FIRST.finditer(text):
@@ -56,6 +57,6 @@ def _year(text: str | None) -> int | None:
 
 
 def _dated(spelling: str, *choices: Day) -> Iterator[tuple[str, tuple[Day, ...]]]:
-    possible = tuple(day for day in choices if 1 <= day[1] <= 12 and 1 <= day[2] <= 31)  # noqa: PLR2004
+    possible = tuple(day for day in choices if 1 <= day[1] <= 12 and 1 <= day[2] <= 31)
     if possible:
         yield spelling, possible

@@ -22,7 +22,7 @@ SUBSCRIBER = 7  # digits of a telephone number that must be the same; prefixes v
 COUNTING = 100  # whole numbers below it need no evidence, unless money or a share
 
 _URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"'`|\\^{}\[\]]+", re.IGNORECASE)
-_EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{1,63}")
 _NUMBER = re.compile(
     r"(?<![\w.,/-])(?:\d+(?:[.,'\u00a0\u202f ]\d{3})*(?:[.,]\d+)?(?![\w/]|[.,-]\d)|\d+(?:[.,]\d+)?[kKmM]\b)"
 )
@@ -119,7 +119,7 @@ def _missing_ids(text: str, known: Evidence) -> Iterator[str]:
         if sum(char.isdigit() for char in word) < ID_DIGITS or _flat(word) in known.words:
             continue
         parts = _PART.findall(word)
-        if "." not in word and all(part.isdigit() and int(part) < COUNTING for part in parts):
+        if "." not in word and all(part.isdecimal() and len(part) <= len(str(COUNTING - 1)) for part in parts):
             continue
         telling = [part for part in parts if any(char.isdigit() for char in part)]
         prose = all(part.islower() for part in parts if part not in telling)
@@ -175,7 +175,7 @@ def _values(spelling: str) -> frozenset[Decimal]:
     head, _, tail = plain.rpartition(last)
     if separators.count(last) == 1:
         meanings.add(Decimal(f"{re.sub('[.,]', '', head)}.{tail}"))
-    if len(tail) == 3:  # noqa: PLR2004 - digits that a thousands separator parts off
+    if len(tail) == 3:
         meanings.add(Decimal(re.sub("[.,]", "", plain)))
     return frozenset(value * scale for value in meanings) or frozenset({Decimal(re.sub("[.,]", "", plain))})
 

@@ -4,7 +4,6 @@ One question to one model: each request reserved, fenced, classified, booked and
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from ai.providers.contract import Malformed, Question, Reading
 from penstock.clock import utc
 from penstock.errors import Fenced, Invalid, Unavailable
 from penstock.http import NotSent, Response, SentNoAnswer
+from penstock.redaction import LIVE, MASK
 from schemas.entries import ModelCall, Usage
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from penstock.clock import Clock
     from penstock.http import Http
 
-_KEYS = re.compile(r"\b(sk|pk|rk)-[\w*-]{6,}|Bearer \S+")
 _MIN_PATIENCE = 0.05  # seconds below which a call is not worth starting
 
 
@@ -78,11 +77,12 @@ class Exchange:
     """Micro-USD booked so far."""
     attempt: int = 0
     """Calls begun so far."""
-    _price: Price | None = field(default=None, init=False)
+    price: Price | None = field(default=None, init=False)
+    """What the model charges now; None when unknown."""
 
     def __post_init__(self) -> None:
-        self._price = prices.find(self.spec, utc(self.tools.clock.now_ms()))
-        if self._price is None and self.allowance.limited:
+        self.price = prices.find(self.spec, utc(self.tools.clock.now_ms()))
+        if self.price is None and self.allowance.limited:
             message = f"model {self.spec.name!r} ({self.spec.label}) has no known price, and its cost is limited"
             raise Invalid(message, hint="set its `price`, or `price_as: provider/model`")
 
@@ -94,11 +94,9 @@ class Exchange:
         """
         given = billed_input(counted, self.tools.factors.of(self.spec))
         self._check_window(given, question.room)
-        amount = self._price.worst_case(given, question.room) if self._price else 0
+        amount = self.price.worst_case(given, question.room) if self.price else 0
         self.attempt += 1
-        async with self.step.call(
-            amount=amount, caps=self.allowance.caps, per_event=self.allowance.per_event
-        ) as slot:
+        async with self.step.call(amount=amount, caps=self.allowance.caps, per_event=self.allowance.per_event) as slot:
             attempt = _Attempt(exchange=self, slot=slot, question=question, key=key, amount=amount, given=given)
             reading = await attempt.run()
         if not reading.usage.estimated:
@@ -210,7 +208,7 @@ class _Attempt:
         )
 
     async def _book(self, reading: Reading | None, error: AIError | None) -> None:
-        price = self.exchange._price
+        price = self.exchange.price
         cost = price.cost(reading.usage) if reading and price else self._due(error.billed if error else "yes")
         entry = self._entry(reading, error.error_class if error else "ok", cost)
         self.exchange.cost += cost
@@ -227,9 +225,7 @@ class _Attempt:
 
     def _record(self, entry: ModelCall) -> None:
         exchange = self.exchange
-        telemetry.record(
-            entry, exchange.claim, exchange.spec, self.question.room, priced=exchange._price is not None
-        )
+        telemetry.record(entry, exchange.claim, exchange.spec, self.question.room, priced=exchange.price is not None)
 
     def _entry(self, reading: Reading | None, outcome: str, cost: int) -> ModelCall:
         exchange, clock = self.exchange, self.exchange.tools.clock
@@ -263,7 +259,7 @@ class _Attempt:
         """
         Name the model, and take every key out of what the provider said.
         """
-        text = _KEYS.sub("***", str(error).replace(self.key, "***") if self.key else str(error))
+        text = LIVE.hide(str(error).replace(self.key, MASK) if self.key else str(error))
         error.args = (f"model {self.exchange.spec.name!r} ({self.exchange.spec.label}): {text}",)
         error.model = self.exchange.spec.name
         return error

@@ -121,9 +121,7 @@ def _pruned(value: Any, schemas: list[Mapping[str, Any]], root: Mapping[str, Any
     return kept
 
 
-def _alternatives(
-    schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()
-) -> list[Mapping[str, Any]]:
+def _alternatives(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> list[Mapping[str, Any]]:
     """
     Return *schema* with what it refers to and what it combines, flattened.
     """

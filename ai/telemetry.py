@@ -21,7 +21,9 @@ def record(call: ModelCall, claim: Claim, spec: ModelSpec, room: int, *, priced:
     Log *call*.
     """
     level = logging.INFO if call.outcome == "ok" else logging.WARNING
-    log.log(level, "model call %s: %s", spec.label, call.outcome, extra=attributes(call, claim, spec, room, priced=priced))
+    log.log(
+        level, "model call %s: %s", spec.label, call.outcome, extra=attributes(call, claim, spec, room, priced=priced)
+    )
 
 
 def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int, *, priced: bool) -> dict[str, Any]:

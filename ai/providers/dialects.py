@@ -64,7 +64,7 @@ def anthropic_strict(schema: Mapping[str, Any]) -> Schema:
     if "$ref" in part:
         return kept | {"$ref": part["$ref"]}
     kind = part.pop("type", None)
-    literal = {name: part.pop(name) for name in ("enum", "const") if name in part and _primitives(part[name])}
+    literal: Schema = {name: part.pop(name) for name in ("enum", "const") if name in part and _primitives(part[name])}
     variants = {name: part.pop(name) for name in ("anyOf", "oneOf", "allOf") if part.get(name)}
     kept |= literal
     if variants:

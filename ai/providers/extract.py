@@ -4,6 +4,7 @@ What a text says, by counting words: its sentences that carry most, its language
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from ai.providers.cues import BOSSY, CUES, GREETINGS, LANGUAGES, SCRIPTS, STOPWO
 
 _FRAME = re.compile(r"^<([a-z][a-z0-9_]*)([^>\n]*)>\n(.*?)\n</\1\b[^>\n]*>[ \t]*$", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^([a-zA-Z][\w .-]{0,40}?):(?:[ \t]+(.*))?$")
-_SENTENCE = re.compile(r"(?<=[.!?。！？])[\"')\]]*\s+|(?<=[。！？])|\n{2,}|\n(?=[-*•>#])")
+_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"')\]]*\s+|(?<=[\u3002\uff01\uff1f])|\n{2,}|\n(?=[-*•>#])")
 _OPENING = re.compile(
     r"^(?:hi|hello|hey|dear|bonjour|hallo|hola|guten tag|sehr geehrte)\b[^,.!\n]{0,40}[,!]\s*(?=\S)", re.IGNORECASE
 )
@@ -140,7 +141,7 @@ class Source:
         words = content_words(sentence)
         if not words or len(sentence) > _LONGEST or _bossy(sentence):
             return 0.0
-        weight = sum(self.frequencies[word] for word in set(words)) / (4 + len(words)) ** 0.6
+        weight: float = sum(self.frequencies[word] for word in set(words)) / math.pow(4 + len(words), 0.6)
         first = 1.6 if index == 0 else 1.0 + 0.3 / (1 + index)
         drawn = 1.0 + 1.5 * sum(word in sentence.lower() for word in wanted)
         return weight * first * drawn
@@ -174,10 +175,10 @@ def _opened(sentence: str) -> str:
 
 def _idle(sentence: str) -> bool:
     low = sentence.lower().lstrip("-*> ")
-    short = len(sentence) < 25  # noqa: PLR2004 - a greeting, not a sentence that begins like one
+    short = len(sentence) < 25
     return not low or sentence.startswith(">") or low.startswith("[...") or (short and low.startswith(GREETINGS))
 
 
 def _bossy(sentence: str) -> bool:
     low = sentence.lower()
-    return sum(word in low for word in BOSSY) >= 2 or "previous instructions" in low  # noqa: PLR2004
+    return sum(word in low for word in BOSSY) >= 2 or "previous instructions" in low

@@ -7,11 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ai.errors import AIError, Billed, ErrorClass
 from penstock.http import Response
+from penstock.retry import parse_retry_after
 
 LONGEST_WAIT = 86_400.0  # seconds; a provider that asks for more is misread
 EXCERPT = 300  # characters of a provider's own words that we repeat
@@ -40,9 +40,9 @@ def by_status(status: int) -> ErrorClass:
     """
     Return the class of an HTTP status that no code in the body explains better.
     """
-    if 300 <= status < 400:  # noqa: PLR2004 - a redirect means that the address is wrong
+    if 300 <= status < 400:
         return "not_found"
-    return _BY_STATUS.get(status, "server" if status >= 500 else "bad_request")  # noqa: PLR2004
+    return _BY_STATUS.get(status, "server" if status >= 500 else "bad_request")
 
 
 def says_too_long(message: str) -> bool:
@@ -96,17 +96,8 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _bounded(ms / 1000)
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    if (seconds := _number(value)) is not None:
-        return _bounded(seconds)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return _bounded((moment - (now or datetime.now(UTC))).total_seconds())
+    seconds = parse_retry_after(headers.get("retry-after"), now or datetime.now(UTC))
+    return None if seconds is None else _bounded(seconds)
 
 
 def _number(value: str | None) -> float | None:

@@ -19,7 +19,7 @@ _MERGED_LISTS = ("required",)
 _FORMATS = {
     "date": "1970-01-01", "date-time": "1970-01-01T00:00:00Z", "time": "00:00:00Z", "duration": "P0D",
     "email": "nobody@example.invalid", "idn-email": "nobody@example.invalid", "hostname": "example.invalid",
-    "idn-hostname": "example.invalid", "ipv4": "0.0.0.0", "ipv6": "::", "uri": "about:blank", "iri": "about:blank",
+    "idn-hostname": "example.invalid", "ipv4": "192.0.2.1", "ipv6": "::", "uri": "about:blank", "iri": "about:blank",
     "uri-reference": "#", "iri-reference": "#", "uuid": "00000000-0000-0000-0000-000000000000", "regex": ".",
     "json-pointer": "/x", "relative-json-pointer": "0", "uri-template": "x",
 }  # fmt: skip
@@ -287,7 +287,9 @@ def _null_last(variants: list[Any]) -> list[Any]:
 
 
 def _simplest_first(variants: list[Any]) -> list[Any]:
-    return sorted(variants, key=lambda part: len(str(part)) if isinstance(part, Mapping) and "$ref" not in part else 9999)
+    return sorted(
+        variants, key=lambda part: len(str(part)) if isinstance(part, Mapping) and "$ref" not in part else 9999
+    )
 
 
 def _distinct(values: list[Any]) -> list[Any]:

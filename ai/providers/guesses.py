@@ -15,12 +15,26 @@ from ai.providers.extract import Source
 ENOUGH = 15  # meaning-carrying words from which a text can be judged
 HOSTILE = 0.6  # factor on the confidence in a text that tries to give orders
 SUMMARY = 400  # characters of a summary whose schema sets no limit
-_ASKING = ("please", "can you", "could you", "need", "want", "would like", "how ", "bitte", "können", "pouvez", "voudrais")
+_ASKING = (
+    "please",
+    "can you",
+    "could you",
+    "need",
+    "want",
+    "would like",
+    "how ",
+    "bitte",
+    "können",
+    "pouvez",
+    "voudrais",
+)
 _ID = re.compile(r"#\d{2,}|\b[A-Z]{1,6}[-_]?\d[\w-]*\b|\b\d{5,}\b")
-_EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{1,63}")
 _URL = re.compile(r"https?://[^\s<>\"')\]]+")
 _PHONE = re.compile(r"\+\d[\d ()/-]{6,}\d")
-_AMOUNT = re.compile(r"(?:[$€£]\s?)(\d+(?:[.,]\d{1,2})?)|(\d+(?:[.,]\d{1,2})?)\s?(?:[$€£]|USD|EUR|GBP)")
+_AMOUNT = re.compile(
+    r"(?:[$€£]\s?)(\d{1,12}(?:[.,]\d{1,2})?)|(?<!\d)(\d{1,12}(?:[.,]\d{1,2})?)\s?(?:[$€£]|USD|EUR|GBP)"
+)
 _SCALE_NAMES = ("priority", "urgency", "severity", "impact", "score", "rating", "heat", "churn", "risk", "level")
 _CONFIDENT = (0.35, 0.6)
 """Confidence at no and what full coverage adds."""
@@ -74,7 +88,7 @@ def truth(name: str, source: Source) -> bool:
     Tell whether the text speaks for a yes to what *name* asks.
     """
     words = [word for word in _words(name) if word not in ("is", "has", "needs", "requires", "wants")]
-    return sum(source.cue(word) for word in words) >= 2  # noqa: PLR2004 - one word is no sign
+    return sum(source.cue(word) for word in words) >= 2
 
 
 def number(name: str, source: Source, part: Mapping[str, Any]) -> float | None:
@@ -83,7 +97,7 @@ def number(name: str, source: Source, part: Mapping[str, Any]) -> float | None:
     """
     low = name.lower()
     if "confidence" in low or "certainty" in low or "probability" in low:
-        return confidence(source) * (100 if part.get("maximum", 1) == 100 else 1)  # noqa: PLR2004 - percent
+        return confidence(source) * (100 if part.get("maximum", 1) == 100 else 1)
     if any(word in low for word in _SCALE_NAMES):
         heat = min(1.0, (source.cue("high") + source.cue("angry")) / 8)
         bottom, top = part.get("minimum", 0), part.get("maximum", 1)
@@ -120,7 +134,7 @@ def _looked_up(low: str, part: Mapping[str, Any], source: Source) -> list[str] |
     """
     text = source.everything
     if "lang" in low:
-        short = part.get("maxLength", 99) <= 3 or "code" in low or "639" in str(part.get("description", ""))  # noqa: PLR2004
+        short = part.get("maxLength", 99) <= 3 or "code" in low or "639" in str(part.get("description", ""))
         return [source.language if short else source.language_name, source.language]
     if part.get("format") == "email" or "email" in low:
         return _EMAIL.findall(text)
@@ -141,12 +155,14 @@ def _prose(low: str, part: Mapping[str, Any], source: Source) -> Iterator[str]:
         yield source.title
     if any(word in low for word in ("step", "action", "recommend", "suggest", "todo", "request", "ask", "need")):
         yield from source.best(1, _ASKING)
-    if any(word in low for word in ("reason", "rationale", "because", "why", "explanation")) and (words := keywords(source)):
+    if any(word in low for word in ("reason", "rationale", "because", "why", "explanation")) and (
+        words := keywords(source)
+    ):
         yield f"The text speaks of {', '.join(words[:3])}."
     if any(word in low for word in ("reply", "response", "draft", "answer")):
         yield _reply(source)
     brief = "sentence" in str(part.get("description", "")).lower() and "two" not in str(part.get("description", ""))
-    yield _summary(source, 1 if brief or limit < 120 else 3, limit)  # noqa: PLR2004 - room for one sentence
+    yield _summary(source, 1 if brief or limit < 120 else 3, limit)
     yield source.title
     yield source.text.strip()
 
@@ -162,7 +178,9 @@ def _summary(source: Source, most: int, limit: int) -> str:
 def _reply(source: Source) -> str:
     about = f" about “{source.title}”" if source.title else ""
     asked = " ".join(source.best(1, _ASKING))
-    return f"Thank you for your message{about}. We read it as: {asked}" if asked else f"Thank you for your message{about}."
+    return (
+        f"Thank you for your message{about}. We read it as: {asked}" if asked else f"Thank you for your message{about}."
+    )
 
 
 def texts(name: str, source: Source) -> list[str]:
@@ -183,7 +201,7 @@ def keywords(source: Source) -> list[str]:
     Return the words the text uses most, longest first among equals.
     """
     ranked = sorted(source.frequencies.items(), key=lambda item: (-item[1], -len(item[0]), item[0]))
-    return [word for word, _ in ranked if len(word) > 3][:5]  # noqa: PLR2004 - short words say little
+    return [word for word, _ in ranked if len(word) > 3][:5]
 
 
 def fit(text: str, limit: int | None) -> str:

@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 _SMALL = Decimal("0.001")
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
 def nearest(wish: float, part: Mapping[str, Any], *, whole: bool) -> int | float | None:
@@ -50,12 +51,10 @@ def _around(value: Decimal, step: Decimal | None, low: Decimal | None, high: Dec
 
 
 def _allowed(value: Decimal, part: Mapping[str, Any]) -> bool:
-    return all(
-        name not in part or holds(Decimal(str(part[name])))
-        for name, holds in (
-            ("minimum", lambda bound: value >= bound),
-            ("maximum", lambda bound: value <= bound),
-            ("exclusiveMinimum", lambda bound: value > bound),
-            ("exclusiveMaximum", lambda bound: value < bound),
-        )
+    bounds = {name: Decimal(str(part[name])) for name in _BOUNDS if name in part}
+    return not (
+        ("minimum" in bounds and value < bounds["minimum"])
+        or ("maximum" in bounds and value > bounds["maximum"])
+        or ("exclusiveMinimum" in bounds and value <= bounds["exclusiveMinimum"])
+        or ("exclusiveMaximum" in bounds and value >= bounds["exclusiveMaximum"])
     )

@@ -63,6 +63,6 @@ def _holds(part: tuple[Any, Any], char: str) -> bool:
     if kind == "RANGE":
         return bool(value[0] <= ord(char) <= value[1])
     category = str(value).removeprefix("CATEGORY_")
-    truth = {"DIGIT": char.isdigit(), "SPACE": char.isspace(), "WORD": char.isalnum() or char == "_"}
+    truth: dict[str, bool] = {"DIGIT": char.isdigit(), "SPACE": char.isspace(), "WORD": char.isalnum() or char == "_"}
     name = category.removeprefix("NOT_").removeprefix("UNI_")
     return truth[name] is not category.startswith("NOT_")

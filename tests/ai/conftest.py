@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
 import ai
@@ -15,7 +13,8 @@ from ai.models import ModelSpec, Rates
 from ai.output import OutputSchema
 from ledger.contract import Claim, Ledger, NewRun
 from penstock.clock import SystemClock
-from penstock.http import NotSent, Response, SentNoAnswer
+from penstock.http_aiohttp import AiohttpHttp
+from penstock.secrets import SecretRefs, Secrets
 from schemas.entries import Answer, ModelCall, Prompt
 
 KEY = "sk-canary-0123456789abcdef"
@@ -44,74 +43,6 @@ PROMPT = Prompt(
 )
 
 
-class Wire:
-    """
-    An `Http` over plain httpx, so that these tests need nothing but the contract.
-    """
-
-    def __init__(self) -> None:
-        self._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=300))
-
-    async def send(
-        self,
-        request: httpx.Request,
-        *,
-        timeout: float,
-        fence: Callable[[], None] | None = None,
-        max_body: int = 10 * 1024 * 1024,
-    ) -> Response:
-        if fence is not None:
-            fence()
-        try:
-            async with asyncio.timeout(timeout):
-                answer = await self._transport.handle_async_request(request)
-                body = b"".join([part async for part in answer.aiter_raw()])
-                await answer.aclose()
-        except TimeoutError as exc:
-            raise SentNoAnswer("the deadline passed", timeout=True) from exc
-        except httpx.ConnectError as exc:
-            raise NotSent(str(exc)) from exc
-        except httpx.TransportError as exc:
-            raise SentNoAnswer(type(exc).__name__) from exc
-        if len(body) > max_body:
-            raise SentNoAnswer("the answer is too large")
-        return Response(status=answer.status_code, headers=dict(answer.headers), body=body)
-
-    async def close(self) -> None:
-        await self._transport.aclose()
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """
-    A secret as `penstock.secrets` gives it.
-    """
-
-    value: str
-
-    def reveal(self) -> str:
-        return self.value
-
-    def __repr__(self) -> str:
-        return "***"
-
-
-@dataclass
-class Vault:
-    """
-    Secrets by reference; `after_refresh` is what a rotation put in their place.
-    """
-
-    values: dict[str, str] = field(default_factory=lambda: {"new": KEY, "old": OLD_KEY})
-    after_refresh: dict[str, str] = field(default_factory=dict)
-
-    def get(self, ref: Any) -> Hidden:
-        return Hidden(self.values[ref])
-
-    def refresh(self, ref: Any) -> None:
-        self.values |= self.after_refresh
-
-
 @dataclass
 class Desk:
     """
@@ -120,8 +51,9 @@ class Desk:
 
     double: ModelDouble
     ledger: Ledger
-    wire: Wire
-    vault: Vault
+    http: AiohttpHttp
+    environment: dict[str, str]
+    """Where the keys are; a test may rotate them."""
     ai: ai.AI
     fails: list[Callable[[str], None]]
     runs: int = 0
@@ -146,7 +78,7 @@ class Desk:
         return claim
 
     async def ask(self, claim: Claim | None = None, **kw: Any) -> Answer:
-        given = {
+        given: dict[str, Any] = {
             "model": "small",
             "output": SUMMARY,
             "max_output": 300,
@@ -167,7 +99,8 @@ RATES = Rates(input=1_000_000, output=2_000_000)
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
-    wire, vault, clock = Wire(), Vault(), SystemClock()
+    http, clock = AiohttpHttp(), SystemClock()
+    environment = {"NEW_KEY": KEY, "OLD_KEY": OLD_KEY}
     fails: list[Callable[[str], None]] = []
 
     def fail(name: str) -> None:
@@ -176,7 +109,7 @@ async def desk() -> AsyncIterator[Desk]:
 
     ledger = await ledgers.open(None, clock=clock)
     async with ModelDouble(keys={"new": KEY, "old": OLD_KEY}) as double:
-        refs: Any = ("new", "old")
+        refs = SecretRefs.parse(["${env:NEW_KEY}", "${env:OLD_KEY}"])
         models = {
             "small": ModelSpec(
                 name="small", provider="openai", model="small-1", key=refs, url=double.openai_url, price=RATES
@@ -190,7 +123,7 @@ async def desk() -> AsyncIterator[Desk]:
                 name="nowhere", provider="openai", model="m", key=refs, url="http://127.0.0.1:9/v1", price=RATES
             ),
         }
-        layer = ai.open(models, http=wire, ledger=ledger, secrets=vault, clock=clock, fail=fail)  # type: ignore[arg-type]
-        yield Desk(double=double, ledger=ledger, wire=wire, vault=vault, ai=layer, fails=fails)
-    await wire.close()
+        layer = ai.open(models, http=http, ledger=ledger, secrets=Secrets(environment), clock=clock, fail=fail)
+        yield Desk(double=double, ledger=ledger, http=http, environment=environment, ai=layer, fails=fails)
+    await http.close()
     await ledger.close()

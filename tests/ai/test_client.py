@@ -239,8 +239,10 @@ async def test_a_rotated_key(desk: Any, model: str) -> None:
     """
     A refused key is read again once; the new one works and nobody notices.
     """
-    desk.vault.values = {"new": "sk-canary-stale", "old": "sk-canary-stale"}
-    desk.vault.after_refresh = {"new": CANARIES[0]}
+    desk.environment |= {"NEW_KEY": "sk-canary-stale", "OLD_KEY": "sk-canary-stale"}
+    with pytest.raises(AIError, match="auth"):
+        await desk.ask(model=model)
+    desk.environment["NEW_KEY"] = CANARIES[0]
 
     answer = await desk.ask(model=model)
 
@@ -252,7 +254,7 @@ async def test_the_old_key_while_the_new_one_spreads(desk: Any) -> None:
     """
     Of two live keys the older one is tried when the newer is still refused.
     """
-    desk.vault.values["new"] = "sk-canary-unknown"
+    desk.environment["NEW_KEY"] = "sk-canary-unknown"
 
     await desk.ask()
 
@@ -265,7 +267,7 @@ async def test_keys_stay_secret(desk: Any, caplog: Any, model: str) -> None:
     A key that the provider repeats in its error appears in no message, log, repr or entry.
     """
     caplog.set_level(logging.DEBUG)
-    desk.vault.values = {"new": "canary-without-a-prefix", "old": "canary-without-a-prefix"}
+    desk.environment |= {"NEW_KEY": "canary-without-a-prefix", "OLD_KEY": "canary-without-a-prefix"}
     claim = await desk.claim()
 
     with pytest.raises(AIError) as caught:
@@ -408,7 +410,7 @@ async def test_a_fenced_worker_sends_nothing(desk: Any, monkeypatch: Any) -> Non
     async def fenced(*_: Any, **__: Any) -> Any:
         raise Fenced
 
-    monkeypatch.setattr(desk.wire, "send", fenced)
+    monkeypatch.setattr(desk.http, "send", fenced)
     with pytest.raises(Fenced):
         await desk.ask(claim, caps=[cap(1_000_000)])
 

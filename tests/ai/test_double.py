@@ -12,7 +12,12 @@ import pytest
 
 from ai.double import Fault, ModelDouble
 
-SCHEMA = {"type": "object", "additionalProperties": False, "required": ["mood"], "properties": {"mood": {"enum": ["calm", "angry"]}}}
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["mood"],
+    "properties": {"mood": {"enum": ["calm", "angry"]}},
+}
 BODY = {
     "model": "m-1",
     "max_tokens": 100,
@@ -81,7 +86,10 @@ async def test_the_official_sdk_understands_it() -> None:
     """
     OpenAI's own client reads the double's answers and errors as its own.
     """
-    async with ModelDouble() as double, openai.AsyncOpenAI(api_key="k", base_url=double.openai_url, max_retries=0) as client:
+    async with (
+        ModelDouble() as double,
+        openai.AsyncOpenAI(api_key="k", base_url=double.openai_url, max_retries=0) as client,
+    ):
         answer = await client.chat.completions.create(**BODY)  # type: ignore[call-overload]
         double.faults.append(Fault(kind="status", status=429))
         with pytest.raises(openai.RateLimitError):

@@ -65,7 +65,9 @@ def test_each_once_and_not_too_many() -> None:
     assert len(unsupported({"a": flood}, CONTEXT)) == 8
 
 
-@pytest.mark.parametrize("text", ["9" * 50_000, "a1" * 50_000, "1.1." * 20_000, "x@" * 50_000, "+1 " * 30_000, "http://" * 9_000])
+@pytest.mark.parametrize(
+    "text", ["9" * 50_000, "a1" * 50_000, "1.1." * 20_000, "x@" * 50_000, "+1 " * 30_000, "http://" * 9_000]
+)
 def test_odd_texts_end(text: str) -> None:
     """
     Hostile texts are checked without an error and without going through the roof.

@@ -139,7 +139,20 @@ class Schemas:
     Makes random JSON Schemas that can be satisfied.
     """
 
-    NAMES = ("summary", "mood", "order_id", "priority", "tags", "is_spam", "date", "email", "confidence", "reply", "x", "items")
+    NAMES = (
+        "summary",
+        "mood",
+        "order_id",
+        "priority",
+        "tags",
+        "is_spam",
+        "date",
+        "email",
+        "confidence",
+        "reply",
+        "x",
+        "items",
+    )
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -150,7 +163,16 @@ class Schemas:
         return schema
 
     def any(self, depth: int) -> dict[str, Any]:
-        makers = [self.string, self.string, self.number, self.integer, self.boolean, self.choice, self.const, self.nullable]
+        makers = [
+            self.string,
+            self.string,
+            self.number,
+            self.integer,
+            self.boolean,
+            self.choice,
+            self.const,
+            self.nullable,
+        ]
         if depth < 3:
             makers += [self.object, self.array, self.union, self.merged]
         return self.random.choice(makers)(depth)
@@ -159,7 +181,10 @@ class Schemas:
         names = self.random.sample(self.NAMES, self.random.randint(0, 5))
         part: dict[str, Any] = {
             "type": "object",
-            "properties": {name: self.reference() if depth < 2 and self.random.random() < 0.1 else self.any(depth + 1) for name in names},
+            "properties": {
+                name: self.reference() if depth < 2 and self.random.random() < 0.1 else self.any(depth + 1)
+                for name in names
+            },
             "required": [name for name in names if self.random.random() < 0.6],
         }
         if self.random.random() < 0.5:
@@ -176,7 +201,10 @@ class Schemas:
 
     def array(self, depth: int) -> dict[str, Any]:
         least = self.random.randint(0, 3)
-        part: dict[str, Any] = {"type": "array", "items": self.random.choice([self.string, self.integer, self.choice, self.object])(depth + 1)}
+        part: dict[str, Any] = {
+            "type": "array",
+            "items": self.random.choice([self.string, self.integer, self.choice, self.object])(depth + 1),
+        }
         if self.random.random() < 0.5:
             part["minItems"] = least
         if self.random.random() < 0.5:
@@ -189,9 +217,13 @@ class Schemas:
         part: dict[str, Any] = {"type": "string"}
         kind = self.random.random()
         if kind < 0.2:
-            part["format"] = self.random.choice(["date", "date-time", "email", "uri", "uuid", "ipv4", "hostname", "time"])
+            part["format"] = self.random.choice(
+                ["date", "date-time", "email", "uri", "uuid", "ipv4", "hostname", "time"]
+            )
         elif kind < 0.4:
-            part["pattern"] = self.random.choice([r"^[A-Z]{2,3}-\d+$", r"^(open|closed)$", r"^\d{4}-\d{2}$", r"^[a-z_]+$", r"\S"])
+            part["pattern"] = self.random.choice(
+                [r"^[A-Z]{2,3}-\d+$", r"^(open|closed)$", r"^\d{4}-\d{2}$", r"^[a-z_]+$", r"\S"]
+            )
         else:
             least = self.random.choice([0, 0, 1, 30, 500])
             part |= {"minLength": least} if least else {}
@@ -231,7 +263,11 @@ class Schemas:
         return {"const": self.random.choice(["v1", 7, None, True, {"a": [1]}])}
 
     def nullable(self, depth: int) -> dict[str, Any]:
-        return self.random.choice([self.string, self.integer])(depth) | {"type": ["string", "null"]} if self.random.random() < 0.5 else {"type": ["integer", "null"]}
+        return (
+            self.random.choice([self.string, self.integer])(depth) | {"type": ["string", "null"]}
+            if self.random.random() < 0.5
+            else {"type": ["integer", "null"]}
+        )
 
     def union(self, depth: int) -> dict[str, Any]:
         return {"anyOf": [self.any(depth + 1) for _ in range(self.random.randint(1, 3))]}

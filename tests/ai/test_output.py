@@ -83,7 +83,9 @@ def test_wire_names() -> None:
     assert OutputSchema(name="é" * 99, schema={}).wire_name == "_" * 64
 
 
-@pytest.mark.parametrize("schema", [{"type": "nope"}, {"$ref": "#/$defs/nobody"}, {"$ref": "http://127.0.0.1:9/x.json"}])
+@pytest.mark.parametrize(
+    "schema", [{"type": "nope"}, {"$ref": "#/$defs/nobody"}, {"$ref": "http://127.0.0.1:9/x.json"}]
+)
 def test_a_broken_schema(schema: dict[str, Any]) -> None:
     """
     A schema that is none, or that points outside its file, is refused by name; nothing is fetched.

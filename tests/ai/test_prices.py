@@ -84,7 +84,9 @@ def test_a_server_of_one_s_own_has_no_price() -> None:
     own = {"url": "http://localhost:11434/v1"}
 
     assert prices.find(spec("openai", "gpt-5-mini", **own)) is None
-    assert prices.find(spec("openai", "x", price_as="openai/gpt-5-mini", **own)) == prices.find(spec("openai", "gpt-5-mini"))
+    assert prices.find(spec("openai", "x", price_as="openai/gpt-5-mini", **own)) == prices.find(
+        spec("openai", "gpt-5-mini")
+    )
     assert prices.find(spec("openai", "openai/gpt-4o-mini", url="https://openrouter.ai/api/v1")) is not None
 
 

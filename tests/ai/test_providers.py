@@ -107,16 +107,19 @@ def test_the_openai_body_is_the_sdk_s(model: str, prompt: Prompt, repair: bool) 
     turns: Any = [{"role": "system", "content": prompt.system}] if prompt.system else []
     turns += [{"role": "user", "content": prompt.user}]
     if asked.repair:
-        turns += [{"role": "assistant", "content": asked.repair.said}, {"role": "user", "content": asked.repair.complaint}]
+        turns += [
+            {"role": "assistant", "content": asked.repair.said},
+            {"role": "user", "content": asked.repair.complaint},
+        ]
     strict: Any = _ensure_strict_json_schema(copy.deepcopy(PLAIN), path=(), root=copy.deepcopy(PLAIN))
     reasons = model in ("gpt-5-mini", "o4-mini")
-    client = openai_sdk.OpenAI(api_key="sk-1", http_client=tape.client)  # type: ignore[arg-type]
+    client = openai_sdk.OpenAI(api_key="sk-1", http_client=tape.client)
     client.chat.completions.create(
         model=model,
         messages=turns,
         max_completion_tokens=300,
         response_format={"type": "json_schema", "json_schema": {"name": "ticket", "schema": strict, "strict": True}},
-        **({"reasoning_effort": "low"} if reasons else {"temperature": 0}),  # type: ignore[arg-type]
+        **({"reasoning_effort": "low"} if reasons else {"temperature": 0}),
     )
 
     request = openai.request(asked, "sk-1")
@@ -129,7 +132,9 @@ def test_the_openai_body_is_the_sdk_s(model: str, prompt: Prompt, repair: bool) 
 
 @pytest.mark.parametrize("repair", [False, True])
 @pytest.mark.parametrize("prompt", [PROMPT, LONG, PROMPT.model_copy(update={"system": ""})])
-@pytest.mark.parametrize("model", ["claude-sonnet-4-6", "claude-haiku-4-5-20251001", "claude-opus-5", "claude-sonnet-5-5"])
+@pytest.mark.parametrize(
+    "model", ["claude-sonnet-4-6", "claude-haiku-4-5-20251001", "claude-opus-5", "claude-sonnet-5-5"]
+)
 def test_the_anthropic_body_is_the_sdk_s(model: str, prompt: Prompt, repair: bool) -> None:
     """
     The official SDK, asked the same, sends the same JSON to the same place with the same key.
@@ -138,7 +143,10 @@ def test_the_anthropic_body_is_the_sdk_s(model: str, prompt: Prompt, repair: boo
     tape = Tape(message())
     turns: Any = [{"role": "user", "content": prompt.user}]
     if asked.repair:
-        turns += [{"role": "assistant", "content": asked.repair.said}, {"role": "user", "content": asked.repair.complaint}]
+        turns += [
+            {"role": "assistant", "content": asked.repair.said},
+            {"role": "user", "content": asked.repair.complaint},
+        ]
     config: Any = {"format": {"type": "json_schema", "schema": transform_schema(copy.deepcopy(PLAIN))}}
     if model in ("claude-opus-5", "claude-sonnet-5-5"):
         config["effort"] = "low"
@@ -175,7 +183,7 @@ def test_an_openai_answer_reads_as_the_sdk_reads_it(body: dict[str, Any]) -> Non
     """
     Text, refusal, ids and token counts are those the official SDK finds in the same bytes.
     """
-    client = openai_sdk.OpenAI(api_key="sk-1", http_client=Tape(body).client)  # type: ignore[arg-type]
+    client = openai_sdk.OpenAI(api_key="sk-1", http_client=Tape(body).client)
     theirs = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
 
     ours = openai.read(said(body))
