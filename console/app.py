@@ -9,9 +9,10 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812 - a type here
 
 import uvicorn
 
@@ -146,17 +147,33 @@ async def listening(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
         socket = config.bind_socket()
     except (OSError, SystemExit) as error:
         raise Unreachable(f"Cannot listen on {host}:{port}: another program does. Change `hub.listen`.") from error
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # ours stop the engine first
-    task = asyncio.create_task(server._serve([socket]))
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[socket]))
     try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
+        await server.up.wait()
         yield "http://{}:{}".format(*socket.getsockname()[:2])
     finally:
         server.should_exit = True
         await task
         socket.close()
+
+
+class _Server(uvicorn.Server):
+    """
+    Uvicorn without its signal handlers: ours stop the engine first.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[Socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
 
 
 def failpoint() -> Callable[[str], None]:

@@ -170,7 +170,7 @@ class Delivering:
         return (self._clock.now_ms() - step.quiet_at) / 1000 + action.timeout
 
     def _call(self, step: Step, claim: Claim, delivery: DeliveryPlan, action: Action, record: str) -> Call:
-        slot = "\x00".join((claim.tenant, claim.pipeline, delivery.step, record))
+        slot = f"{claim.tenant}\x00{claim.pipeline}\x00{delivery.step}\x00{record}"
         return open_call(
             self._connectors[delivery.connection],
             self._http,

@@ -95,7 +95,7 @@ class Ingress:
                 async with asyncio.timeout(ANSWER_WITHIN):
                     await self._bus.publish(messages)
             except (Unavailable, TimeoutError) as error:
-                log.error("the bus cannot take a delivery for %s: %s", name, error or "too slow")
+                log.warning("the bus cannot take a delivery for %s: %s", name, error or "too slow")
                 return _problem(503, "The bus cannot take events now; deliver again.", {"Retry-After": str(COME_BACK)})
         answer: dict[str, object] = {"events": ids}
         if received.ignored:

@@ -110,10 +110,10 @@ class Runner:
         """
         try:
             verdict, why = await self._attempt(claim, event, probing)
-            end = self._ledger.finish, (claim, verdict), {"why": why, "body": body}
+            end: _End = (self._ledger.finish, (claim, verdict), {"why": why, "body": body})
         except Fenced:
             raise
-        except Exception as error:  # the outermost loop of a run: every error becomes a state
+        except Exception as error:  # noqa: BLE001 - the outermost loop of a run: every error becomes a state
             end = await self._state_after(error, claim, body)
         transition, args, keywords = end
         await firmly(self._clock, lambda: transition(*args, **keywords))
