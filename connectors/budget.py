@@ -27,6 +27,8 @@ class BudgetRule(Part):
     requests: Annotated[int, Key(ge=1)]
     per: Seconds
     concurrency: Annotated[int, Key(ge=1, le=1000)] = 10
+    limit: Header | None = None
+    """The header that says how many requests this account really has per `per` seconds."""
     remaining: Header | None = None
     """The header that says how many requests are left."""
     reset: Header | None = None
@@ -45,7 +47,8 @@ class Budget:
     def __init__(self, rule: BudgetRule, clock: Clock) -> None:
         self._rule = rule
         self._clock = clock
-        self._left = float(rule.requests)
+        self._size = float(rule.requests)
+        self._left = self._size
         self._at = clock.monotonic()
         self._shut_until = 0.0
         self._slots = asyncio.Semaphore(rule.concurrency)
@@ -80,21 +83,25 @@ class Budget:
 
     @property
     def _pace(self) -> float:
-        return self._rule.requests / self._rule.per
+        return self._size / self._rule.per
 
     def _refill(self, now: float) -> None:
-        self._left = min(float(self._rule.requests), self._left + (now - self._at) * self._pace)
+        self._left = min(self._size, self._left + (now - self._at) * self._pace)
         self._at = now
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """
         Correct the bucket by an answer's headers.
         """
+        self._refill(self._clock.monotonic())
+        limit = _whole(headers.get(self._rule.limit or ""))
+        if limit:
+            self._left += limit - self._size
+            self._size = float(limit)
         left = _whole(headers.get(self._rule.remaining or ""))
         if left is None:
             return
         self.quota_left = left
-        self._refill(self._clock.monotonic())
         self._left = min(self._left, float(left))
         if left == 0 and (wait := self.reset_in(headers)) is not None:
             self.pause(wait)
@@ -118,4 +125,4 @@ class Budget:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 16 else None  # noqa: PLR2004
+    return int(text) if text is not None and text.isdecimal() and len(text) < 16 else None

@@ -68,10 +68,9 @@ class HttpCall:
         url: str,
         *,
         write: bool = False,
-        params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        json: Any = None,
-        content: bytes | None = None,
+        params: Mapping[str, Any] | None = None,
+        **body: Any,
     ) -> Response:
         """
         Send one request; see `connectors.contract.Call.send`.
@@ -87,8 +86,7 @@ class HttpCall:
                 target,
                 params=dict(params) if params else None,
                 headers={"user-agent": USER_AGENT, **edge.headers(), **(headers or {})},
-                json=json,
-                content=content,
+                **body,
             )
             response = await self._exchange(request, what, write=write)
         edge.judge(response, what, write=write)

@@ -74,6 +74,7 @@ def open(  # noqa: A001  # reads as `catalog.open`
 
     *http* is for connectors that keep a client of their own; manifests speak through `open_call`.
     """
+    del http
     declared = manifest(name)
     return DeclaredConnector(declared, folder(name), Settled(declared.settings, settings, secrets), clock)
 

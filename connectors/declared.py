@@ -31,7 +31,7 @@ from connectors.contract import (
 )
 from connectors.edge import Edge
 from connectors.formulas import needed, truth, value
-from connectors.manifest import Manifest
+from connectors.manifest import Manifest, SampleRule
 from connectors.mapping import events_of
 from connectors.reading import fetch
 from connectors.settings import Settled
@@ -52,7 +52,7 @@ class DeclaredConnector:
         self.acts_as: str | None = None
         self.events: Mapping[str, JsonSchema] = manifest.event_schemas
         self.manifest = manifest
-        self._folder = folder
+        self.samples: Sequence[Sample] = tuple(_sample(rule, folder) for rule in manifest.samples)
         self._settled = settled
         self._clock = clock
         self.edge = Edge(
@@ -96,7 +96,9 @@ class DeclaredConnector:
                     return Received(ignored=handshake.ignore)
                 reply = handshake.reply
                 text = needed(reply.text, scope, "answer").encode()
-                return Received(reply=Reply(status=reply.status, headers={"content-type": reply.content_type}, body=text))
+                return Received(
+                    reply=Reply(status=reply.status, headers={"content-type": reply.content_type}, body=text)
+                )
         if self.manifest.recognise is not None and not truth(self.manifest.recognise, scope):
             raise Rejected(f"The body is not a delivery of {self.name!r}.")
         events = tuple(event for rule in self.manifest.events for event in events_of(rule, scope))
@@ -108,7 +110,9 @@ class DeclaredConnector:
         """
         Yield nothing: systems in manifests deliver.
         """
-        for page in ():
+        del cursor, call
+        pages: tuple[Page, ...] = ()
+        for page in pages:
             yield page
 
     def own(self, event: Event) -> str | None:
@@ -122,21 +126,6 @@ class DeclaredConnector:
                 return f"actor={event.actor}" if by_actor else rule.text
         return None
 
-    @property
-    def samples(self) -> Sequence[Sample]:
-        """
-        Deliveries (unsigned) and the events they give.
-        """
-        return tuple(
-            Sample(
-                name=sample.name,
-                headers=sample.headers,
-                body=(self._folder / sample.body).read_bytes(),
-                events=sample.events,
-            )
-            for sample in self.manifest.samples
-        )
-
     # ---- out ----------------------------------------------------------------------------------
 
     async def health(self, call: Call) -> Health:
@@ -149,8 +138,7 @@ class DeclaredConnector:
         except AuthFailed as error:
             return Health(state="auth", detail=str(error))
         except Unavailable as error:
-            state = "degraded" if error.retry_after is not None else "down"
-            return Health(state=state, detail=str(error))
+            return Health(state="down" if error.retry_after is None else "degraded", detail=str(error))
         except EdgeError as error:
             return Health(state="degraded", detail=str(error))
         scope = {"body": body, "headers": headers, "settings": self._settled.values}
@@ -175,7 +163,7 @@ class DeclaredConnector:
         return Lookup(
             name=name,
             description=rule.description,
-            fields={field: declared.schema for field, declared in rule.fields.items()},
+            fields={field: declared.json_schema for field, declared in rule.fields.items()},
             many=rule.records is not None,
             ttl=rule.ttl,
             timeout=rule.timeout,
@@ -225,3 +213,7 @@ class DeclaredConnector:
     def _secrets(self) -> list[str]:
         return [*self.manifest.auth.headers(self._settled).values(), *self._settled.revealed()]
 
+
+def _sample(rule: SampleRule, folder: Path) -> Sample:
+    body = (folder / rule.body).read_bytes()
+    return Sample(name=rule.name, headers=rule.headers, body=body, events=rule.events)

@@ -121,7 +121,7 @@ class Edge:
         Raise the error *response* means; *what* is the request in words.
         """
         self.budget.learn(response.headers)
-        if 200 <= response.status < 300:  # noqa: PLR2004
+        if 200 <= response.status < 300:
             return
         kind = self._kind(response, write=write)
         said = f"{what}: {response.status}{self._excerpt(response)}"
@@ -134,11 +134,11 @@ class Edge:
         for rule in self._rules:
             if response.status in rule.status and (rule.when is None or truth(rule.when, scope)):
                 return rule.raises
-        if response.status == 403 and "retry-after" in response.headers:  # noqa: PLR2004
+        if response.status == 403 and "retry-after" in response.headers:
             return "unavailable"
         if response.status in _USUAL:
             return _USUAL[response.status]
-        if response.status >= 500:  # noqa: PLR2004
+        if response.status >= 500:
             return "unknown-outcome" if write else "unavailable"
         return "rejected"
 

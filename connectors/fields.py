@@ -40,7 +40,7 @@ class Field(Part):
     """True when it may be null; an empty text is null then."""
 
     @property
-    def schema(self) -> JsonSchema:
+    def json_schema(self) -> JsonSchema:
         """
         Return its JSON Schema.
         """
@@ -82,7 +82,7 @@ def schema_of(fields: Mapping[str, Field]) -> JsonSchema:
         "type": "object",
         "additionalProperties": False,
         "required": [name for name, field in fields.items() if not field.optional],
-        "properties": {name: field.schema for name, field in fields.items()},
+        "properties": {name: field.json_schema for name, field in fields.items()},
     }
 
 

@@ -112,7 +112,9 @@ class Manifest(Part):
         Return the schema of `event.data` per event type.
         """
         return {
-            kind: {**schema_of(rule.data), "description": words} for rule in self.events for kind, words in rule.types.items()
+            kind: {**schema_of(rule.data), "description": words}
+            for rule in self.events
+            for kind, words in rule.types.items()
         }
 
 
@@ -120,7 +122,7 @@ def _lookup_spec(name: str, rule: LookupRule) -> LookupSpec:
     return LookupSpec(
         name=name,
         description=rule.description,
-        fields={field: declared.schema for field, declared in rule.fields.items()},
+        fields={field: declared.json_schema for field, declared in rule.fields.items()},
         many=rule.records is not None,
     )
 

@@ -35,7 +35,7 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where, message, hint = _explained(first, places, data)
+        where, message, hint = _explained(first, places)
         raise Invalid(message, where=f"{name}:{where[0]}:{where[1]}", hint=hint) from None
 
 
@@ -91,7 +91,7 @@ def _mapping(node: MappingNode, keys: Keys, places: dict[Keys, Place], name: str
 
 
 def _scalar(node: ScalarNode, where: str) -> Any:
-    kind = node.tag.removeprefix(_PLAIN)
+    kind = str(node.tag).removeprefix(_PLAIN)
     try:
         if kind == "int":
             return int(node.value.replace("_", ""), 0)
@@ -108,11 +108,11 @@ def _scalar(node: ScalarNode, where: str) -> Any:
     raise Invalid(f"the tag {node.tag!r} is not allowed", where=where)
 
 
-def _explained(error: Any, places: dict[Keys, Place], data: Any) -> tuple[Place, str, str | None]:
+def _explained(error: Any, places: dict[Keys, Place]) -> tuple[Place, str, str | None]:
     keys: Keys = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
         place = _place((*keys, ""), places)
-        return place, f"there is no key {keys[-1]!r} here", _similar(keys, data)
+        return place, f"there is no key {keys[-1]!r} here", _similar(keys)
     if error["type"] == "missing":
         return _place(keys[:-1], places), f"the key {keys[-1]!r} is missing", None
     message = error["msg"].removeprefix("Value error, ")
@@ -128,7 +128,7 @@ def _place(keys: Keys, places: dict[Keys, Place]) -> Place:
     return places.get(keys, (1, 1))
 
 
-def _similar(keys: Keys, data: Any) -> str | None:
+def _similar(keys: Keys) -> str | None:
     known: list[str] = []
     if len(keys) == 1:
         known = [field.alias or name for name, field in Manifest.model_fields.items()]

@@ -173,8 +173,8 @@ async def fetch(rule: LookupRule, call: Call, scope: Scope, names: Mapping[str, 
         found += items
         if ordered and len(found) >= scope["most"]:
             break
-    if listing.newest is not None:
-        found.sort(key=lambda item: str(value(listing.newest, {**scope, "item": item})), reverse=True)
+    if (newest := listing.newest) is not None:
+        found.sort(key=lambda item: str(value(newest, {**scope, "item": item})), reverse=True)
     return [_taken(rule.fields, {**scope, "item": item}) for item in found[: scope["most"]]]
 
 

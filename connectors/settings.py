@@ -11,20 +11,9 @@ from typing import Any, Protocol
 from connectors.contract import JsonSchema
 from connectors.part import Part, Words
 from penstock.errors import Invalid
+from penstock.secrets import MissingSecret, Secret, SecretRef, SecretRefs
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-
-
-class Revealed(Protocol):
-    """
-    A secret that tells its text only when asked.
-    """
-
-    def reveal(self) -> str:
-        """
-        Return the text.
-        """
-        ...
 
 
 class SecretSource(Protocol):
@@ -32,9 +21,9 @@ class SecretSource(Protocol):
     Where references such as `${env:TOKEN}` are resolved.
     """
 
-    def get(self, ref: str) -> Revealed:
+    def get(self, ref: SecretRef) -> Secret:
         """
-        Return the secret *ref* names; raises `Invalid` when there is none.
+        Return the secret *ref* leads to; raises `MissingSecret`.
         """
         ...
 
@@ -53,7 +42,7 @@ class Setting(Part):
     example: str | None = None
 
     @property
-    def schema(self) -> JsonSchema:
+    def json_schema(self) -> JsonSchema:
         """
         Return its JSON Schema.
         """
@@ -81,7 +70,7 @@ def settings_schema(settings: Mapping[str, Setting]) -> JsonSchema:
         "type": "object",
         "additionalProperties": False,
         "required": [name for name, setting in settings.items() if setting.default is None],
-        "properties": {name: setting.schema for name, setting in settings.items()},
+        "properties": {name: setting.json_schema for name, setting in settings.items()},
     }
 
 
@@ -92,40 +81,54 @@ class Settled:
 
     def __init__(self, declared: Mapping[str, Setting], given: Mapping[str, Any], secrets: SecretSource) -> None:
         _refuse_unknown(declared, given)
-        self._secrets = secrets
-        self._refs: dict[str, tuple[str, ...]] = {}
+        self._source = secrets
+        self._refs = {name: _references(name, given[name]) for name, setting in declared.items() if setting.secret}
+        self._known: dict[SecretRef, Secret] = {}
         self.values: dict[str, str] = {}
         """Everything that is not secret; what expressions see as `settings`."""
-        for name, setting in declared.items():
-            if setting.secret:
-                self._refs[name] = _references(name, given.get(name))
-            elif name in given:
-                self.values[name] = _checked(name, setting, given[name])
-        for name, setting in declared.items():
-            if not setting.secret and name not in self.values:
-                self.values[name] = self._default(name, setting)
-        for name in self._refs:
-            self.secrets(name)  # what is missing is said now, not at the first event
+        plain = {name: setting for name, setting in declared.items() if not setting.secret}
+        for name, setting in sorted(plain.items(), key=lambda item: item[0] not in given):
+            self.values[name] = _checked(name, setting, given.get(name) or self._default(setting))
+        self._resolve_all()
 
     def __repr__(self) -> str:
         return f"<Settled {sorted(self.values)} and {len(self._refs)} secrets>"
-
-    def _default(self, name: str, setting: Setting) -> str:
-        if setting.default is None:
-            raise Invalid(f"the setting {name!r} is missing", hint=setting.description)
-        return _checked(name, setting, _PLACEHOLDER.sub(lambda found: self.values[found[1]], setting.default))
 
     def secrets(self, name: str) -> tuple[str, ...]:
         """
         Return the live values of a secret setting, the newest first.
         """
-        return tuple(self._secrets.get(ref).reveal() for ref in self._refs[name])
+        found = [self._get(ref) for ref in self._refs[name]]
+        return tuple(secret.reveal() for secret in found if secret is not None)
 
     def revealed(self) -> list[str]:
         """
         Return every secret value, for taking them out of texts.
         """
         return [text for name in self._refs for text in self.secrets(name)]
+
+    def _get(self, ref: SecretRef) -> Secret | None:
+        try:
+            self._known[ref] = self._source.get(ref)
+        except MissingSecret:  # while a file is being replaced, what was known holds
+            return self._known.get(ref)
+        return self._known[ref]
+
+    def _resolve_all(self) -> None:
+        """
+        Say now what is missing, all of it at once; an old secret may be gone.
+        """
+        missing = []
+        for refs in self._refs.values():
+            try:
+                self._known[refs.newest] = self._source.get(refs.newest)
+            except MissingSecret as error:
+                missing.append(error)
+        if missing:
+            raise MissingSecret.of_all(missing)
+
+    def _default(self, setting: Setting) -> str:
+        return _PLACEHOLDER.sub(lambda found: self.values[found[1]], setting.default or "")
 
 
 def _refuse_unknown(declared: Mapping[str, Setting], given: Mapping[str, Any]) -> None:
@@ -137,11 +140,11 @@ def _refuse_unknown(declared: Mapping[str, Setting], given: Mapping[str, Any]) -
         raise Invalid(f"settings are missing: {', '.join(missing)}", hint=declared[missing[0]].description)
 
 
-def _references(name: str, given: Any) -> tuple[str, ...]:
-    refs = tuple(given) if isinstance(given, list | tuple) else (given,)
-    if not 1 <= len(refs) <= 2 or not all(isinstance(ref, str) and ref for ref in refs):  # noqa: PLR2004  # new and old
-        raise Invalid(f"the setting {name!r} is not a reference, nor [new, old]", hint="write ${env:NAME}")
-    return refs
+def _references(name: str, given: Any) -> SecretRefs:
+    try:
+        return SecretRefs.parse(given)
+    except ValueError as error:
+        raise Invalid(f"the setting {name!r}: {error}") from None
 
 
 def _checked(name: str, setting: Setting, given: Any) -> str:

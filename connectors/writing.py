@@ -17,7 +17,7 @@ from connectors.contract import Call, WriteMode, Written
 from connectors.formulas import Formula, Scope, Shape, render, truth, value
 from connectors.part import EventType, Header, Identifier, Part, Path, Seconds, Words
 from connectors.reading import PAGE, Listing, Walk, params_of
-from penstock.errors import Invalid, Rejected, UnknownOutcome
+from penstock.errors import Rejected, UnknownOutcome
 from schemas.entries import ActionClass
 
 
@@ -141,9 +141,9 @@ class Writing:
         """
         safe = self._idempotency()
         scope = self._scope(call, {})
-        wanted = scope.get("marker")
+        marker = scope.get("marker", "")
         item = await self._look(
-            call, scope, lambda inner: truth(safe.find, inner) if safe.find else wanted in _text(safe, inner)
+            call, scope, lambda inner: truth(safe.find, inner) if safe.find else marker in _text(safe, inner)
         )
         return None if item is None else self._written(self.rule.found, {**scope, "item": item}, already=True)
 
@@ -203,9 +203,9 @@ class Writing:
 
     def _check(self, args: Mapping[str, Any], mode: WriteMode) -> None:
         if mode not in self.rule.modes:
-            raise Invalid(f"{self.name!r} has no mode {mode!r}", hint=f"it has {', '.join(self.rule.modes)}")
+            raise Rejected(f"{self.name!r} has no mode {mode!r}; it has {', '.join(self.rule.modes)}.")
         if unknown := set(args) - self.rule.takes:
-            raise Invalid(f"{self.name!r} does not take {', '.join(sorted(unknown))}")
+            raise Rejected(f"{self.name!r} does not take {', '.join(sorted(unknown))}.")
         fields = set(args.get("fields") or {})
         if self.rule.sets is not None and (unknown := fields - self.rule.sets):
             raise Rejected(f"{self.name!r} cannot set {', '.join(sorted(unknown))}.")
@@ -214,7 +214,7 @@ class Writing:
 
     def _idempotency(self) -> Idempotency:
         if self.rule.idempotency is None:
-            raise Invalid(f"{self.name!r} leaves nothing behind by which it could be found again")
+            raise Rejected(f"{self.name!r} leaves nothing behind by which it could be found again.")
         return self.rule.idempotency
 
     def _returned(self, formulas: Mapping[Any, Formula], scope: Scope) -> dict[str, str]:
