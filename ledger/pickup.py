@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from ledger import claims, gates
+from ledger import claims, file, gates
 from ledger.claims import Claimant
 from ledger.contract import PickedUp
 from ledger.queries import queries
@@ -18,7 +18,10 @@ from ledger.queries import queries
 def pick_up(connection: sqlite3.Connection, pipelines: Sequence[str], most: int, by: Claimant) -> list[PickedUp]:
     """
     Claim up to *most* heads of these pipelines.
+
+    Repeated after a COMMIT of unknown fate, it gives up what it won the first time, and wins it again.
     """
+    connection.execute(queries["abandon_token"], by._asdict() | {"nobody": file.NOBODY})
     gates.give_up_probes(connection, sent_before=by.now - gates.PROBE_LOST + 1)
     picked = [_probe(connection, lane, by) for lane in _probes(connection, pipelines, by.now)[: max(0, most)]]
     ready = sorted(_ready(connection, pipelines, most, by.now), key=lambda lane: lane["head_seq"])

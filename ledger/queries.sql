@@ -70,6 +70,10 @@ WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND fence = :fe
 UPDATE lanes SET worker = :nobody, token = NULL
 WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND fence = :fence AND head = :run AND worker IS NOT NULL;
 
+-- abandon_token --
+-- The same for all lanes that one attempt won
+UPDATE lanes SET worker = :nobody, token = NULL WHERE token = :token;
+
 -- next_of_lane --
 -- The oldest run that holds the lane
 SELECT run, seq, reason, due_at, gate FROM runs

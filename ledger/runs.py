@@ -47,9 +47,15 @@ def add(connection: sqlite3.Connection, new: NewRun, *, seq: int, state: State, 
     """
     Insert a run; *more* are columns that its state needs.
     """
-    named = lanes.values(new) | {
-        "seq": seq,
-        "state": state,
+    first = {"seq": seq, "state": state, "now": now, "fence": 0}
+    connection.execute(queries["add_run"], _NOTHING_YET | columns(new) | first | more)
+
+
+def columns(new: NewRun) -> dict[str, Any]:
+    """
+    Return what a run's row takes from its event.
+    """
+    return lanes.values(new) | {
         "source": new.source,
         "event_id": new.event_id,
         "subject": new.subject,
@@ -59,10 +65,7 @@ def add(connection: sqlite3.Connection, new: NewRun, *, seq: int, state: State, 
         "part": new.partition,
         "off": new.offset,
         "bus_time": new.bus_time,
-        "now": now,
-        "fence": 0,
     }
-    connection.execute(queries["add_run"], _NOTHING_YET | named | more)
 
 
 _NOTHING_YET = dict.fromkeys(("reason", "due_at", "gate", "verdict", "error", "started_at", "finished_at"))

@@ -39,6 +39,7 @@ CREATE TABLE lanes (
 CREATE INDEX lanes_due  ON lanes (pipeline, due_at, head_seq) WHERE worker IS NULL AND due_at IS NOT NULL;
 CREATE INDEX lanes_gate ON lanes (pipeline, gate, head_seq)   WHERE worker IS NULL AND gate IS NOT NULL;
 CREATE INDEX lanes_of   ON lanes (worker)                     WHERE worker IS NOT NULL;
+CREATE INDEX lanes_won  ON lanes (token)                      WHERE token IS NOT NULL;
 
 -- One event through one pipeline; the id is sha256(tenant, pipeline, source, event id).
 CREATE TABLE runs (

@@ -92,7 +92,7 @@ def begin(connection: sqlite3.Connection, claim: Claim, plan: Plan, now: int) ->
         if not _asked_anew(connection, plan, named, old):
             return _begun(old, "done", orjson.loads(old["result"]))
         return _intend(connection, claim, plan, now, old=old, doubt=False, intent_at=now)
-    doubt = bool(old["doubt"]) or old["state"] in {"intent", "unknown"}
+    doubt = old["state"] in {"intent", "unknown"}
     if doubt and plan.kind == "ask" and (begun := _late(connection, plan, named, old, now)):
         return begun
     quiet_at = old["intent_at"] + old["timeout_ms"]

@@ -139,14 +139,21 @@ class Writer:
             return [self._jobs.popleft() for _ in range(min(len(self._jobs), MOST_OPERATIONS))]
 
     def _do(self, batch: Sequence[_Job]) -> None:
+        """
+        Run *batch* in one transaction; when that fails, each in its own, so that a bad one fails alone.
+        """
         try:
             self._transact(batch)
         except Exception as error:  # noqa: BLE001 # whatever one operation raises must not reach the others
-            if len(batch) == 1:
-                batch[0].error = self._translated(error)
-                return
+            _log.debug("a batch of %d is done one by one: %s", len(batch), error)
             for job in batch:
-                self._do([job])
+                self._do_alone(job)
+
+    def _do_alone(self, job: _Job) -> None:
+        try:
+            self._transact([job])
+        except Exception as error:  # noqa: BLE001 # its caller gets it
+            job.error = self._translated(error)
 
     def _transact(self, batch: Sequence[_Job]) -> None:
         connection = self._opened()
@@ -158,13 +165,13 @@ class Writer:
         except BaseException:
             self._roll_back()
             raise
-        self._fail("commit:before")
         try:
+            self._fail("commit:before")
             connection.execute("COMMIT")
+            self._fail("commit:after")
         except BaseException:
             self._reopen()
             raise
-        self._fail("commit:after")
         self._since_checkpoint += len(batch)
 
     def _commit_one(self, operation: Operation[T]) -> T:

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 import ledger
-from ledger import Cap, Claim, RunQuery
+from ledger import Cap, Claim, RunQuery, WriteIntent
 from ledger.queries import queries
 from penstock.clock import ManualClock
-from penstock.errors import Invalid, Unavailable, Unreachable
+from penstock.errors import Invalid, Unavailable, UnknownOutcome, Unreachable
 
 BODY = b'{"specversion":"1.0"}'
 DAY = 86_400
+CAP = Cap(scope="hub", period="-", limit=99)
 
 
 @pytest.fixture
@@ -133,21 +134,84 @@ async def test_a_new_process_takes_over_at_once(path, clock, make):
     await successor.close()
 
 
-async def test_one_bad_operation_fails_alone(path, clock, make):
+@pytest.mark.parametrize("error", [ZeroDivisionError, Unavailable])
+async def test_one_bad_operation_fails_alone(path, clock, make, error):
     """Operations that share a transaction with one that breaks are done all the same."""
     book = await ledger.open(path, clock=clock)
 
     def broken(connection):
         connection.execute("INSERT INTO meta (name, value) VALUES ('trace', 1)")
-        raise ZeroDivisionError
+        raise error
 
     jobs = [book.claim(make(str(n), lane=str(n))) for n in range(20)]
     outcomes = await asyncio.gather(*jobs[:10], book.store.write(broken), *jobs[10:], return_exceptions=True)
     found = await book.store.read(lambda c: c.execute("SELECT 1 FROM meta WHERE name = 'trace'").fetchall())
     await book.close()
 
-    assert [type(one) for one in outcomes] == [Claim] * 10 + [ZeroDivisionError] + [Claim] * 10
+    assert [type(one) for one in outcomes] == [Claim] * 10 + [error] + [Claim] * 10
     assert found == []
+
+
+async def test_a_commit_of_unknown_fate_may_be_repeated(path, clock, make, cost, auditor):
+    """P21: a connection that breaks after its COMMIT took effect changes nothing, wherever it happens."""
+
+    def breaks(point):
+        if point == "commit:after":
+            breaks.often += 1
+            if breaks.often % 2:  # the repetition goes through
+                raise sqlite3.OperationalError
+
+    breaks.often = 0
+    book = await ledger.open(path, clock=clock, fail=breaks)
+    claim = await book.claim(make("0"))
+    how = {"timeout": 1.0, "write": WriteIntent(connection="desk", record="7", fields={}, value_hash="v")}
+    async with book.step(claim, "ask", kind="ask", action_class="ai", timeout=1.0) as step:
+        assert (step.found, step.attempts) == ("fresh", 1)
+        async with step.call(amount=9, caps=[CAP]) as slot:
+            await slot.settle(cost(slot.call, 5))
+        async with step.call(amount=9, caps=[CAP]) as slot:
+            await slot.release(cost(slot.call, 0))
+        await step.done({"a": 1})
+    with pytest.raises(UnknownOutcome):
+        async with book.step(claim, "note", kind="write", action_class="keyed", **how):
+            raise UnknownOutcome
+    await book.admit(make("1"), BODY, reason="behind")
+    await book.wait(claim, "retry", BODY, why="503", attempt=True)
+    (picked,) = await book.pick_up(["p"], 9)
+    async with book.step(picked.claim, "note", kind="write", action_class="keyed", **how) as step:
+        assert (step.found, step.attempts) == ("unknown", 2)
+        await step.done({"id": 1})
+    await book.finish(picked.claim, "delivered")
+    (picked,) = await book.pick_up(["p"], 9)
+    await book.aside(picked.claim, "parked", BODY, why="x")
+    await book.store.read(auditor)
+    found = await book.detail(claim.run)
+
+    assert (found.run.attempts, found.run.cost, found.run.verdict) == (1, 5, "delivered")
+    assert [(step.state, step.attempts) for step in found.steps] == [("done", 1), ("done", 2)]
+    assert await book.spent(CAP.scope, CAP.period) == (5, 0)
+    assert await book.counts() == {("p", "delivered"): 1, ("p", "aside"): 1}
+    await book.close()
+
+
+async def test_an_end_that_cannot_be_stored_is_not_a_failure(path, clock, make):
+    """A step whose effect happened but whose end could not be written is unknown, never failed."""
+    full = []
+
+    def fails(point):
+        if point == "commit:before" and full:
+            raise full.pop()
+
+    book = await ledger.open(path, clock=clock, fail=fails)
+    claim = await book.claim(make())
+    with pytest.raises(Unavailable):
+        async with book.step(claim, "note", kind="write", action_class="keyed", timeout=1.0) as step:
+            full.extend([Unavailable(), Unavailable()])  # together, then alone
+            await step.done({"id": 1})
+    (step,) = (await book.detail(claim.run)).steps
+    await book.close()
+
+    assert step.state == "unknown"
 
 
 async def test_a_closed_ledger_says_so(path, clock, make):
@@ -194,7 +258,7 @@ async def test_what_was_spent_outlives_its_details(path, clock, make, cost):
     claim = await book.claim(make())
     async with (
         book.step(claim, "ask", kind="ask", action_class="ai", timeout=1) as step,
-        step.call(amount=9, caps=[Cap(scope="hub", period="-", limit=99)]) as slot,
+        step.call(amount=9, caps=[CAP]) as slot,
     ):
         await slot.settle(cost(slot.call, 5))
         await step.done({})

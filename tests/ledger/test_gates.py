@@ -69,6 +69,28 @@ async def test_a_failed_probe_puts_the_next_one_off(book, site, waiting):
     assert [one.claim.run for one in await book.pick_up(["p"], 10)] == waiting[:1]
 
 
+async def test_a_gate_tells_since_when_it_is_shut(book, site, waiting):
+    """Failed probes do not make an outage look younger; a new outage has a new beginning."""
+    start = site.clock.now_ms()
+    await site.clock.advance(60)
+    await book.shut(GATE, "still 503", probe_at=0)
+    assert [gate.since for gate in await book.gates()] == [start]
+    await book.reopen(GATE)
+    await book.shut(GATE, "503 again", probe_at=0)
+
+    assert [gate.since for gate in await book.gates()] == [start + 60_000]
+
+
+async def test_a_probe_that_only_waits_again_is_not_sent_at_once(book, site, waiting):
+    """A probe that came back to its gate without a word of the engine rests a little."""
+    await site.clock.advance(60)
+    (probe,) = await book.pick_up(["p"], 10)
+    await book.wait(probe.claim, "outage", BODY, why="503", gate=GATE)
+
+    assert await book.pick_up(["p"], 10) == []
+    assert await book.next_due(["p"]) == site.clock.now_ms() + 5_000
+
+
 async def test_a_probe_that_says_nothing_leaves_the_gate_shut(book, site, waiting):
     """A probe that ends for a reason of its own makes room for the next probe."""
     await site.clock.advance(60)

@@ -250,6 +250,16 @@ async def test_concluding_makes_a_run_final_once(book, make):
     assert found.event == {"specversion": "1.0"}
 
 
+@pytest.mark.parametrize(("verdict", "kept"), [("delivered", None), ("dead", {"specversion": "1.0"})])
+async def test_a_waiting_runs_event_stays_only_for_replay(book, site, make, verdict, kept):
+    """The event of a run that waited is dropped at its end, unless it is dead or people want to see it."""
+    await book.admit(make(), BODY, reason="behind")
+    (picked,) = await book.pick_up(["p"], 1)
+    await book.finish(picked.claim, verdict)
+
+    assert (await book.detail(picked.claim.run)).event == kept
+
+
 async def test_recognise_knows_every_state(book, site, make):
     """Recognising returns known runs only, however many are asked for."""
     claim = await site.claim(book, make("0"))

@@ -152,7 +152,8 @@ async def test_many_calls_at_once_never_pass_a_cap(book, site, make, cost):
 async def test_a_swept_call_is_corrected_once(book, site, make, cost, *, truth, ending):
     """P22: a slow worker's call is spent in full when its lane is taken, and put right when it answers."""
     claim = await site.claim(book, make())
-    step = await book.step(claim, "ask", **ASK).__aenter__()
+    block = book.step(claim, "ask", **ASK)
+    step = await block.__aenter__()
     call = step.call(amount=300, caps=[PIPE])
     slot = await call.__aenter__()
     successor = await beside(book)
@@ -160,8 +161,8 @@ async def test_a_swept_call_is_corrected_once(book, site, make, cost, *, truth, 
     taken = await site.claim(successor, make())
     assert await money(book, PIPE) == [(300, 0)]
     assert [one.outcome for one in (await book.detail(taken.run)).calls] == ["swept"]
-    for _ in range(2):
-        await getattr(slot, ending)(cost(slot.call, truth))
+    await getattr(slot, ending)(cost(slot.call, truth))
+    await slot.settle(cost(slot.call, truth + 1))
     (found,) = (await book.detail(taken.run)).calls
 
     assert await money(book, PIPE) == [(truth, 0)]

@@ -125,7 +125,8 @@ async def test_looking_too_early_does_not_put_the_quiet_time_off(book, site, cla
 
 async def test_a_crash_leaves_open_steps_unknown(book, site, make, claim):
     """When a lane is taken over, what its dead worker had begun may have taken effect."""
-    step = await book.step(claim, "note", **WRITE).__aenter__()
+    block = book.step(claim, "note", **WRITE)
+    step = await block.__aenter__()
     successor = await beside(book)
     await bury(book)
     taken = await site.claim(successor, make())
@@ -142,7 +143,8 @@ async def test_a_crash_leaves_open_steps_unknown(book, site, make, claim):
 
 async def test_a_late_answer_is_kept_and_used(book, site, make, claim):
     """P22: the paid answer of a worker that lost its lane is not paid again."""
-    late = await book.step(claim, "ask", **ASK, input_hash="q1").__aenter__()
+    block = book.step(claim, "ask", **ASK, input_hash="q1")
+    late = await block.__aenter__()
     successor = await beside(book)
     await bury(book)
     taken = await site.claim(successor, make())
@@ -158,7 +160,8 @@ async def test_a_late_answer_is_kept_and_used(book, site, make, claim):
 
 async def test_a_late_answer_does_not_replace_one_that_is_there(book, site, make, claim):
     """The first answer that ended the step stays."""
-    late = await book.step(claim, "ask", **ASK).__aenter__()
+    block = book.step(claim, "ask", **ASK)
+    late = await block.__aenter__()
     successor = await beside(book)
     await bury(book)
     taken = await site.claim(successor, make())
