@@ -111,8 +111,7 @@ class AI:
                 exchange = Exchange(
                     tools=self._tools, step=held, step_name=step, claim=claim, spec=spec, allowance=allowance
                 )
-                asking = _Asking(ai=self, exchange=exchange, prompt=prompt, schema=output, evidence=evidence)
-                value = await asking.value(max_output)
+                value = await _Asking(self, exchange, prompt, output, evidence).value(max_output)
                 answer = _answer(value, spec, output, ask_hash, exchange.cost)
                 await held.done(answer.model_dump(mode="json"), receipt=receipt)
                 return answer
@@ -124,6 +123,19 @@ class AI:
 
         It serves while it keeps the present schema, and was asked the same way or has been delivered
         in part: nothing needs to be looked up or assembled again.
+        """
+        found = await self._ledger.answer(claim.run, step, claim.generation)
+        if found is None:
+            return None
+        result, delivering = found
+        answer = _kept(result, output)
+        return answer if answer is not None and (delivering or answer.ask_hash == ask_hash) else None
+
+    async def recall(self, claim: Claim, *, step: str = "ask", output: OutputSchema, ask_hash: str) -> Answer | None:
+        """
+        Return the answer that `ask` would take from the ledger: no context has to be made for it.
+
+        None when there is none, or when it answers another question and no delivery relies on it.
         """
         found = await self._ledger.answer(claim.run, step, claim.generation)
         if found is None:
@@ -164,7 +176,7 @@ class _Asking:
     One ask: a first try, more room if it was cut, one repair if it was wrong.
     """
 
-    def __init__(self, *, ai: AI, exchange: Exchange, prompt: Prompt, schema: OutputSchema, evidence: str) -> None:
+    def __init__(self, ai: AI, exchange: Exchange, prompt: Prompt, schema: OutputSchema, evidence: str) -> None:
         self._ai = ai
         self._exchange = exchange
         self._prompt = prompt

@@ -8,6 +8,8 @@ CUES: dict[str, str] = {
     # moods
     "angry": "angry furious unacceptable outrageous disgusted terrible worst ridiculous scam lawyer legal shame inacceptable unverschämt wütend furieux",
     "frustrated": "frustrated frustrating annoyed disappointed again still twice third waiting weeks nobody useless fed tired enttäuscht genervt déçu toujours attends",
+    "annoyed": "frustrated frustrating annoyed annoying disappointed again still twice third waiting weeks nobody useless fed tired enttäuscht genervt déçu toujours attends",
+    "worried": "worried afraid concerned anxious urgent hope deadline scared risk sorge inquiet inquiète",
     "anxious": "worried afraid concerned anxious urgent please hope deadline sorge inquiet",
     "confused": "confused unclear unsure understand why how wondering verstehe comprends",
     "happy": "happy great thanks love perfect excellent wonderful awesome danke merci super",

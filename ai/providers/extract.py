@@ -19,6 +19,7 @@ _SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"')\]]*\s+|(?<=[\u3002\uf
 _OPENING = re.compile(
     r"^(?:hi|hello|hey|dear|bonjour|hallo|hola|guten tag|sehr geehrte)\b[^,.!\n]{0,40}[,!]\s*(?=\S)", re.IGNORECASE
 )
+_LEFT_OUT = re.compile(r"^\[[^\]\n]{0,80} left out[^\]\n]{0,20}\]$", re.MULTILINE)
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _ALL_STOPWORDS = frozenset(word for words in STOPWORDS.values() for word in words.split())
 _TITLES = ("subject", "title", "headline")
@@ -43,7 +44,7 @@ class Source:
         Take the last framed section of a prompt's *user* text; what matters most is put last.
         """
         framed = _FRAME.findall(user)
-        body = framed[-1][2] if framed else user
+        body = _LEFT_OUT.sub("", framed[-1][2] if framed else user)
         fields = _fields(body)
         prose = [value for value in fields.values() if len(value) >= _PROSE]
         titles = [fields[name] for name in _TITLES if fields.get(name)]
@@ -100,9 +101,11 @@ class Source:
 
     def best(self, most: int, wanted: Sequence[str] = ()) -> list[str]:
         """
-        Return up to *most* sentences that say most, in their order; *wanted* words draw them nearer.
+        Return up to *most* sentences that say most, in their order; where some hold *wanted* words, of those.
         """
-        scores = {index: self._score(index, sentence, wanted) for index, sentence in enumerate(self.sentences)}
+        asked = [any(word in sentence.lower() for word in wanted) for sentence in self.sentences]
+        known = [index for index in range(len(self.sentences)) if asked[index] or not any(asked)]
+        scores = {index: self._score(index, self.sentences[index]) for index in known}
         ranked = sorted((index for index, score in scores.items() if score > 0), key=lambda i: (-scores[i], i))
         return [self.sentences[index] for index in sorted(ranked[:most])]
 
@@ -137,14 +140,13 @@ class Source:
     def _honest(self) -> str:
         return " ".join(sentence for sentence in self.sentences if not _bossy(sentence))
 
-    def _score(self, index: int, sentence: str, wanted: Sequence[str]) -> float:
+    def _score(self, index: int, sentence: str) -> float:
         words = content_words(sentence)
         if not words or len(sentence) > _LONGEST or _bossy(sentence):
             return 0.0
         weight: float = sum(self.frequencies[word] for word in set(words)) / math.pow(4 + len(words), 0.6)
         first = 1.6 if index == 0 else 1.0 + 0.3 / (1 + index)
-        drawn = 1.0 + 1.5 * sum(word in sentence.lower() for word in wanted)
-        return weight * first * drawn
+        return weight * first
 
 
 def content_words(text: str) -> list[str]:
@@ -176,7 +178,7 @@ def _opened(sentence: str) -> str:
 def _idle(sentence: str) -> bool:
     low = sentence.lower().lstrip("-*> ")
     short = len(sentence) < 25
-    return not low or sentence.startswith(">") or low.startswith("[...") or (short and low.startswith(GREETINGS))
+    return not low or sentence.startswith(">") or (short and low.startswith(GREETINGS))
 
 
 def _bossy(sentence: str) -> bool:

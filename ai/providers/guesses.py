@@ -13,6 +13,7 @@ from ai.providers.cues import MILD
 from ai.providers.extract import Source
 
 ENOUGH = 15  # meaning-carrying words from which a text can be judged
+MILDNESS = 0.2  # what a sign for a value that claims little counts beside others
 HOSTILE = 0.6  # factor on the confidence in a text that tries to give orders
 SUMMARY = 400  # characters of a summary whose schema sets no limit
 _ASKING = (
@@ -35,6 +36,12 @@ _PHONE = re.compile(r"\+\d[\d ()/-]{6,}\d")
 _AMOUNT = re.compile(
     r"(?:[$€£]\s?)(\d{1,12}(?:[.,]\d{1,2})?)|(?<!\d)(\d{1,12}(?:[.,]\d{1,2})?)\s?(?:[$€£]|USD|EUR|GBP)"
 )
+_USUAL = {
+    "the version": re.compile(r"\bversion\b|\bv?\d+\.\d+", re.IGNORECASE),
+    "steps to reproduce": re.compile(r"reproduc|steps", re.IGNORECASE),
+    "what was expected": re.compile(r"expect|should", re.IGNORECASE),
+}
+"""What a report usually has, and how to tell that it does."""
 _SCALE_NAMES = ("priority", "urgency", "severity", "impact", "score", "rating", "heat", "churn", "risk", "level")
 _CONFIDENT = (0.35, 0.6)
 """Confidence at no and what full coverage adds."""
@@ -61,9 +68,13 @@ def choice(offered: list[Any], name: str, source: Source) -> Any:
     said = {_flat(value) for value in source.fields.values()}
     if named := [value for value in texts if _flat(value) in said]:
         return named[0]
-    scores = {value: sum(source.cue(word) for word in _words(value)) - (value.lower() in MILD) for value in texts}
+    scores = {value: _speaks_for(value, source) for value in texts}
     best = max(scores, key=lambda value: scores[value], default=None)
     return best if best is not None and scores[best] > 0 else None
+
+
+def _speaks_for(value: str, source: Source) -> float:
+    return sum(source.cue(word) for word in _words(value)) * (MILDNESS if value.lower() in MILD else 1)
 
 
 def choices(offered: list[Any], source: Source) -> list[Any]:
@@ -118,12 +129,13 @@ def strings(name: str, part: Mapping[str, Any], source: Source) -> Iterator[str]
     if part.get("format") in ("date", "date-time"):
         yield from _dates(text, part["format"])
         return
-    if part.get("pattern"):
-        yield from _found(part["pattern"], [*source.fields.values(), text])
     if low in source.fields:
         yield source.fields[low]
-    if (looked_up := _looked_up(low, part, source)) is not None:
-        yield from looked_up
+    looked_up = _looked_up(low, part, source)
+    yield from looked_up or ()
+    if part.get("pattern"):
+        yield from _found(part["pattern"], [*source.fields.values(), text])
+    if looked_up is not None:
         return
     yield from _prose(low, part, source)
 
@@ -161,7 +173,8 @@ def _prose(low: str, part: Mapping[str, Any], source: Source) -> Iterator[str]:
         yield f"The text speaks of {', '.join(words[:3])}."
     if any(word in low for word in ("reply", "response", "draft", "answer")):
         yield _reply(source)
-    brief = "sentence" in str(part.get("description", "")).lower() and "two" not in str(part.get("description", ""))
+    told = str(part.get("description", "")).lower()
+    brief = "one sentence" in told or "a sentence" in told
     yield _summary(source, 1 if brief or limit < 120 else 3, limit)
     yield source.title
     yield source.text.strip()
@@ -190,6 +203,8 @@ def texts(name: str, source: Source) -> list[str]:
     low = name.lower()
     if any(word in low for word in ("tag", "label", "keyword", "topic", "component")):
         return keywords(source)
+    if "missing" in low:
+        return [name for name, present in _USUAL.items() if not present.search(source.everything)]
     if "question" in low:
         return [sentence for sentence in source.sentences if sentence.endswith("?")][:3]
     found = _looked_up(low.removesuffix("s"), {}, source)
@@ -227,7 +242,7 @@ def _dates(text: str, form: str) -> Iterator[str]:
 
 def _found(pattern: str, places: list[str]) -> Iterator[str]:
     try:
-        bare = re.compile(pattern.removeprefix("^").removesuffix("$"))
+        bare = re.compile(rf"(?<!\w)(?:{pattern.removeprefix('^').removesuffix('$')})(?!\w)")
     except re.error:
         return
     for place in places:

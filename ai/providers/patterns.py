@@ -59,10 +59,10 @@ def _one_of(parts: list[tuple[Any, Any]]) -> str:
 def _holds(part: tuple[Any, Any], char: str) -> bool:
     kind, value = str(part[0]), part[1]
     if kind == "LITERAL":
-        return ord(char) == value
+        return bool(ord(char) == value)
     if kind == "RANGE":
         return bool(value[0] <= ord(char) <= value[1])
-    category = str(value).removeprefix("CATEGORY_")
+    category: str = str(value).removeprefix("CATEGORY_")
     truth: dict[str, bool] = {"DIGIT": char.isdigit(), "SPACE": char.isspace(), "WORD": char.isalnum() or char == "_"}
     name = category.removeprefix("NOT_").removeprefix("UNI_")
-    return truth[name] is not category.startswith("NOT_")
+    return truth[name] != category.startswith("NOT_")
