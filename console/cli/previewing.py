@@ -93,7 +93,8 @@ async def _preview(declaration: Declaration, plan: Plan, asked: _Asked) -> Previ
     http = AiohttpHttp()
     try:
         fetch = _given(asked) if asked.lookups or asked.offline else _fetch(declaration, http, run)
-        prompt, receipt, _ = await plan.prompt_for(event, fetch=fetch, secret=secret, run=run)
+        many = _lists(declaration)
+        prompt, receipt, _ = await plan.prompt_for(event, fetch=fetch, many=many, secret=secret, run=run)
     finally:
         await http.close()
     spec = model_spec(plan.model, declaration.models[plan.model])
@@ -120,6 +121,18 @@ def _from_words(declaration: Declaration, plan: Plan, given: str) -> Event:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "stdin.json").write_bytes(sys.stdin.buffer.read())
         return event_from("stdin.json", folder=Path(folder), connector=connector, types=plan.events)
+
+
+def _lists(declaration: Declaration) -> frozenset[str]:
+    """
+    Return the lookups that give several records.
+    """
+    return frozenset(
+        f"{name}.{lookup.name}"
+        for name, written in declaration.connections.items()
+        for lookup in catalog.spec(written.connector).lookups.values()
+        if lookup.many
+    )
 
 
 def _given(asked: _Asked) -> Fetch:

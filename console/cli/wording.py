@@ -73,12 +73,12 @@ def duration(ms: int) -> str:
 
 def bar(part: int, whole: int, scale: int, width: int = 24) -> str:
     """
-    Return a bar: filled for *part*, hollow up to *whole*, where *scale* would fill *width* cells.
+    Return a bar of *width* cells for *scale*: filled for *part*, hollow up to *whole*.
     """
     if scale <= 0 or whole <= 0:
         return ""
     cells = max(1, round(width * min(whole, scale) / scale))
-    filled = min(cells, round(cells * part / whole)) if part < whole else cells
+    filled = cells if part >= whole else min(cells, round(width * part / scale))
     if part > 0:
         filled = max(1, filled)
     return "█" * filled + "░" * (cells - filled)

@@ -1,7 +1,3 @@
 """
-The whole way in one process: a pretend help desk, real webhooks, a live view.
+The whole way in one process: a pretend help desk, real signed webhooks, a live view.
 """
-
-from console.demo.show import play
-
-__all__ = ["play"]

@@ -102,6 +102,7 @@ def close(console: Console, scenes: Mapping[int, Scene], *, label: str) -> None:
     console.print(Text(f"\nticket {hostile.ticket.id} tried to give orders", style="bold"))
     for line in _attack(hostile):
         console.print(Text(f" {line}"))
+    console.print()
 
 
 def _attack(scene: Scene) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from schemas.entries import Verdict
 
-NADIA, BRANDT, ORCHARD = 9001, 9002, 9003
+NADIA, BRANDT, ORCHARD = 501, 502, 503
 """Organizations."""
 INES, JONAS, PRIYA, STRANGER = 7001, 7002, 7003, 7004
 """People who write."""
@@ -34,6 +34,13 @@ class Ticket:
     """True when its webhook is delivered a second time."""
     verdict: Verdict = "delivered"
     """What must come of it."""
+
+    @property
+    def event_id(self) -> str:
+        """
+        The id of the event its creation is.
+        """
+        return f"ticket/{self.id}/created"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,14 +119,14 @@ _NOISE = (
 
 def _log(lines: int = 660) -> str:
     """
-    Return the log a customer pastes: about 60 kB, the one line that matters in its middle.
+    Return the log a customer pastes: about 60 kB, the one line that matters near its end, as in real ones.
     """
     written = []
     for n in range(lines):
         minute, second = divmod(n * 3, 60)
         at = f"2026-11-23T02:{minute % 60:02d}:{second:02d}.{n * 37 % 1000:03d}Z"
         written.append(f"{at} " + _NOISE[n % len(_NOISE)].format(n=n, ms=20 + n * 7 % 90, c=n % 20))
-        if n == lines // 2:
+        if n == lines - 4:
             written.append(f"{at} ERROR export.worker  disk quota exceeded for tenant orchard (limit 20 GB), giving up")
     return "\n".join(written)
 

@@ -17,7 +17,7 @@ from console.cli import wording
 from console.demo.tickets import Ticket
 from schemas.entries import Receipt, Run
 
-STAGES = ("written", "received", "running")
+STAGES = ("written", "running")
 """Of a ticket that has no verdict yet."""
 
 
@@ -112,7 +112,7 @@ class Board:
         Show the verdict in its colour.
         """
         word = str(run.verdict or run.state)
-        self._stages[ticket.id] = Text(f"●●●● {word}", style=wording.COLOURS.get(word, ""))
+        self._stages[ticket.id] = Text(f"●●● {word}", style=wording.COLOURS.get(word, ""))
         self._kept[ticket.id] = _kept(receipt)
         self._live.update(self._table())
 
@@ -121,7 +121,7 @@ class Board:
         for name in ("ticket", "subject", "how far", "context"):
             table.add_column(name, no_wrap=True, overflow="ellipsis")
         for ticket in self._tickets:
-            stage = self._stages.get(ticket.id, Text("○○○○", style="bright_black"))
+            stage = self._stages.get(ticket.id, Text("○○○", style="bright_black"))
             table.add_row(str(ticket.id), ticket.subject, stage, self._kept.get(ticket.id, ""))
         return table
 

@@ -37,6 +37,7 @@ def test_durations_read_as_people_say_them(ms: int, text: str) -> None:
         (50, 100, "█████░░░░░"),
         (100, 100, "██████████"),
         (99, 100, "██████████"),
+        (70, 100_000, "███████░░░"),  # what did not fit on the scale is not shown longer than it
         (1, 100_000, "█░░░░░░░░░"),  # something kept is never shown as nothing
         (0, 100, "░░░░░░░░░░"),
         (0, 0, ""),

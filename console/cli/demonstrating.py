@@ -1,0 +1,121 @@
+"""
+`penstock demo`: no account, no key, no network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from console.cli import wording
+from console.cli.exits import Exit
+from console.cli.streams import emit, interactive, out, say, talk
+from console.demo import report
+from console.demo.overlay import KEYS, Choice, label
+from console.demo.show import Played, playing
+from console.demo.tickets import TICKETS
+from console.demo.view import Board, Lines, View
+from penstock.errors import Invalid
+from penstock.log import configure
+
+
+def demo(
+    *, keep: bool, fast: bool, model: Choice | None, state: Path | None, as_json: bool, no_input: bool
+) -> int:
+    """
+    Play the demo; 0 when every event came to the verdict it must come to.
+    """
+    chosen = model or _ask(no_input=no_input)
+    if chosen in KEYS and not os.environ.get(KEYS[chosen]):
+        raise Invalid(f"{KEYS[chosen]} is not set", where="--model", hint="export it, or use --model offline")
+    configure()
+    logging.getLogger().setLevel(logging.ERROR)  # the view says what happens
+    with ExitStack() as stack:
+        folder = _folder(stack, state, keep=keep)
+        try:
+            return asyncio.run(_play(folder, chosen, keep=keep, fast=fast, kept=keep or state is not None, as_json=as_json))
+        except KeyboardInterrupt:
+            say("stopped")
+            return Exit.OK if keep else Exit.INTERRUPTED
+
+
+async def _play(folder: Path, model: Choice, *, keep: bool, fast: bool, kept: bool, as_json: bool) -> int:
+    watched = talk().is_terminal and not as_json
+    view: View = Board(TICKETS, talk()) if watched else Lines(say)
+    say(f"A pretend help desk receives {len(TICKETS)} tickets; {label(model)} briefs the agents.\n")
+    async with playing(folder, view, model=model, fast=fast) as played:
+        if as_json:
+            emit("demo", **_as_data(played))
+        else:
+            report.close(out(), played.scenes, label=label(model))
+        _say_end(played, folder, kept=kept)
+        if keep:
+            say(f"Still running: deliveries at {played.url}/in/helpdesk. Ctrl-C stops it.")
+            await asyncio.Event().wait()
+    return Exit.FINDINGS if played.faults else Exit.OK
+
+
+def _ask(*, no_input: bool) -> Choice:
+    """
+    Return the model to use; a person who has a key is asked.
+    """
+    there: list[Choice] = [choice for choice, name in KEYS.items() if os.environ.get(name)]
+    if not there or not interactive(no_input=no_input):
+        return "offline"
+    from rich.prompt import Prompt
+
+    say(f"{' and '.join(KEYS[choice] for choice in there)} is set: a real model costs about a cent.")
+    answer = Prompt.ask("Which model answers?", choices=["offline", *there], default="offline", console=talk())
+    return next((choice for choice in there if choice == answer), "offline")
+
+
+def _folder(stack: ExitStack, state: Path | None, *, keep: bool) -> Path:
+    if state is not None:
+        if (state / "ledger.db").exists():
+            raise Invalid("holds a ledger already", where=str(state), hint="name a new folder: the demo begins anew")
+        state.mkdir(parents=True, exist_ok=True)
+        return state
+    if keep:
+        return Path(tempfile.mkdtemp(prefix="penstock-demo-"))
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-demo-")))
+
+
+def _say_end(played: Played, folder: Path, *, kept: bool) -> None:
+    echoes = len(played.runs) - len(played.scenes)
+    say(
+        f"\n{wording.plural(played.deliveries, 'signed webhook')}, {wording.plural(len(played.runs), 'event')}, every one "
+        f"with a verdict, in {played.seconds:.1f} s; {echoes} of them were caused by our own notes and cost nothing."
+        if not played.faults
+        else "\nNot as it must be:"
+    )
+    for fault in played.faults:
+        say(f"  {fault}")
+    if kept:
+        say(f"Look further: penstock runs --state {folder}")
+        shown = next(iter(played.scenes.values())).run.run[:8]
+        say(f"              penstock runs show {shown} --state {folder}")
+    else:
+        say("Look further: penstock demo --keep leaves it running, with its state; then penstock runs.")
+    say("Your own:     penstock init my-hub")
+
+
+def _as_data(played: Played) -> dict[str, object]:
+    tickets = [
+        {
+            "ticket": scene.ticket.id,
+            "role": scene.ticket.role,
+            "verdict": scene.run.verdict,
+            "redelivered": scene.run.redelivered,
+            "tokens_kept": scene.receipt.used if scene.receipt else None,
+            "tokens_wanted": scene.wanted if scene.receipt else None,
+            "tokens_budget": scene.receipt.budget if scene.receipt else None,
+            "cost_micro_usd": scene.run.cost,
+            "notes": len(scene.notes),
+        }
+        for scene in played.scenes.values()
+    ]
+    return {"tickets": tickets, "runs": len(played.runs), "deliveries": played.deliveries, "faults": played.faults}

@@ -1,0 +1,57 @@
+"""
+The worked examples with a pretend desk and a chosen model laid over them, in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pipelines.declaration import Connection, Declaration, Model
+
+Choice = Literal["offline", "openai", "anthropic"]
+
+PIPELINE = "ticket-summary"
+CONNECTION = "helpdesk"
+SECRETS: Mapping[str, str] = {"DEMO_ZENDESK_TOKEN": "demo-token", "DEMO_ZENDESK_HOOK": "demo-signing-secret"}
+"""Of the pretend desk, which is on this machine and gone afterwards."""
+
+_MODELS: Mapping[Choice, Model] = {
+    "offline": Model(provider="offline", model="extractive"),
+    "openai": Model(provider="openai", model="gpt-5-mini", key="${env:OPENAI_API_KEY}"),
+    "anthropic": Model(provider="anthropic", model="claude-haiku-4-5", key="${env:ANTHROPIC_API_KEY}"),
+}
+KEYS: Mapping[Choice, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+
+
+def overlaid(declaration: Declaration, *, desk: str, model: Choice, state: str) -> Declaration:
+    """
+    Return *declaration* reduced to the desk's pipeline, with the desk at the URL *desk*.
+    """
+    pipeline = declaration.pipelines[PIPELINE]
+    connection = Connection.model_validate(
+        {
+            "connector": declaration.connections[CONNECTION].connector,
+            "subdomain": "acme",
+            "email": "hub@acme.example",
+            "api_token": "${env:DEMO_ZENDESK_TOKEN}",
+            "webhook_secret": "${env:DEMO_ZENDESK_HOOK}",
+            "url": desk,
+        }
+    )
+    return declaration.model_copy(
+        update={
+            "hub": declaration.hub.model_copy(update={"state": state, "listen": "127.0.0.1:0"}),
+            "connections": {CONNECTION: connection},
+            "models": {pipeline.ask.model: _MODELS[model]},
+            "pipelines": {PIPELINE: pipeline},
+        }
+    )
+
+
+def label(model: Choice) -> str:
+    """
+    Return how the chosen model is named to people.
+    """
+    chosen = _MODELS[model]
+    return f"{chosen.provider}/{chosen.model}"
