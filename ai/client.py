@@ -119,20 +119,6 @@ class AI:
 
     async def recall(self, claim: Claim, *, step: str = "ask", output: OutputSchema, ask_hash: str) -> Answer | None:
         """
-        Return the answer the run has paid for already, when it still serves; None when it must be asked.
-
-        It serves while it keeps the present schema, and was asked the same way or has been delivered
-        in part: nothing needs to be looked up or assembled again.
-        """
-        found = await self._ledger.answer(claim.run, step, claim.generation)
-        if found is None:
-            return None
-        result, delivering = found
-        answer = _kept(result, output)
-        return answer if answer is not None and (delivering or answer.ask_hash == ask_hash) else None
-
-    async def recall(self, claim: Claim, *, step: str = "ask", output: OutputSchema, ask_hash: str) -> Answer | None:
-        """
         Return the answer that `ask` would take from the ledger: no context has to be made for it.
 
         None when there is none, or when it answers another question and no delivery relies on it.
