@@ -1,5 +1,5 @@
 """
-The statements of the ledger by their names, read from `queries.sql`.
+The statements of the ledger by their names, read from `sql/`.
 """
 
 from __future__ import annotations
@@ -15,4 +15,11 @@ def _read(text: str) -> dict[str, str]:
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-queries = _read(Path(__file__).with_name("queries.sql").read_text())
+queries = {
+    name: statement
+    for file in sorted(Path(__file__).with_name("sql").glob("*.sql"))
+    for name, statement in _read(file.read_text()).items()
+}
+"""
+Each begins with a comment that says what it does.
+"""
