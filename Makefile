@@ -1,0 +1,83 @@
+# What a developer types. Each target does its own set-up; nothing but make and Python with venv has to be there.
+
+VENV := .venv
+PYTHON_IN := $(VENV)/bin/python
+# Written once both locks are installed: the set-up is done again only when one of them changes.
+INSTALLED := $(VENV)/.installed
+# At most so many test processes at once, never more than there are cores.
+WORKERS ?= 8
+# Which tests: make test TESTS=tests/bus
+TESTS ?= tests
+# Recorded GitHub webhooks: make journey-github PAYLOADS=folder
+PAYLOADS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A caller's own environment must not leak into ours.
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench build journey-github lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+		printf '%-18s %s\n' "$$name" "$$text"; \
+	done
+
+setup: $(INSTALLED) ## install everything into .venv, as locked
+
+demo: $(INSTALLED) ## show it: no account, no key, no network
+	@$(VENV)/bin/penstock demo
+
+test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus
+	@$(PYTHON_IN) -m pytest -q -n auto --maxprocesses $(WORKERS) $(TESTS)
+
+check: $(INSTALLED) ## lint, formatting, types, who may import whom
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: $(INSTALLED) ## mend lint and formatting
+	@$(VENV)/bin/ruff check --fix-only .
+	@$(VENV)/bin/ruff format .
+
+bench: $(INSTALLED) ## measure what we promise about speed, as ratios
+	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
+		name=$${file#benchmarks/}; \
+		$(PYTHON_IN) -m benchmarks.$${name%.py} || exit 1; \
+	done
+
+build: $(INSTALLED) ## build dist/*.tar.gz and, from it, dist/*.whl
+	@$(PYTHON_IN) -m build --no-isolation
+
+journey-github: $(INSTALLED) ## send recorded GitHub webhooks to a running hub: PAYLOADS=folder
+	@test -d "$(PAYLOADS)" || { echo "Which payloads? make journey-github PAYLOADS=folder-of-json-files" >&2; exit 2; }
+	@PENSTOCK_PAYLOADS="$(abspath $(PAYLOADS))" $(PYTHON_IN) -m pytest -q -s tests/journeys/test_github.py
+
+lock: $(INSTALLED) ## renew both locks to the newest versions pyproject.toml allows
+	@$(PYTHON_IN) -m pip install -q uv
+	@$(VENV)/bin/uv pip compile $(LOCKING) --output-file requirements.lock pyproject.toml
+	@$(VENV)/bin/uv pip compile $(LOCKING) --output-file requirements-dev.lock pyproject.toml --group dev
+
+LOCKING := -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate
+
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(INSTALLED): requirements-dev.lock requirements.lock pyproject.toml | $(PYTHON_IN)
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON_IN) -m pip install -q --require-hashes -r requirements-dev.lock \
+		|| { echo "Packages could not be installed. Behind a mirror, set PIP_INDEX_URL; then run make again." >&2; exit 1; }
+	@$(PYTHON_IN) -m pip install -q --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The first Python that is young enough, old enough and able to make an environment.
+$(PYTHON_IN):
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+		"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+			2>/dev/null && exec "$$python" -m venv $(VENV); \
+	done; \
+	echo "Python 3.11, 3.12 or 3.13 with venv is missing." \
+		"On Debian or Ubuntu: apt-get install python3 python3-venv; elsewhere: https://www.python.org/downloads/" >&2; \
+	exit 1

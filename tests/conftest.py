@@ -1,0 +1,97 @@
+"""
+What every test stands on: a clean environment, and no silent skip where none is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+NO_SKIP = "PENSTOCK_NO_SKIP"
+CASES = 100  # random cases of one property, unless PENSTOCK_CASES or the test says otherwise
+
+_OURS_TO_KEEP = {NO_SKIP, "PENSTOCK_CASES", "PENSTOCK_PAYLOADS"}
+_FOREIGN = (
+    "ANTHROPIC_",
+    "AWS_",
+    "AZURE_",
+    "GITHUB_",
+    "GOOGLE_",
+    "OPENAI_",
+    "OTEL_",
+    "PENSTOCK_",
+    "SLACK_",
+    "ZENDESK_",
+)
+_PROXIES = {"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
+_LOOKS = {"CI", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"}  # what would change how we talk
+
+settings.register_profile(
+    "penstock",
+    max_examples=int(os.environ.get("PENSTOCK_CASES") or CASES),
+    deadline=None,  # a shared machine is slow at times
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("penstock")
+
+
+def _unwanted(name: str) -> bool:
+    upper = name.upper()
+    return (upper.startswith(_FOREIGN) and name not in _OURS_TO_KEEP) or upper in _PROXIES | _LOOKS
+
+
+def pytest_configure() -> None:
+    """
+    Take keys and proxies out of the environment before a test module can read them.
+    """
+    for name in [name for name in os.environ if _unwanted(name)]:
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_found() -> Iterator[None]:
+    """
+    Put the environment back, so that no test leans on another.
+    """
+    found = dict(os.environ)
+    yield
+    changed = {name for name in os.environ.keys() | found.keys() if os.environ.get(name) != found.get(name)}
+    for name in changed - {"PYTEST_CURRENT_TEST"}:
+        os.environ.pop(name, None)
+        if name in found:
+            os.environ[name] = found[name]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """
+    Turn a skipped test into a failed one where PENSTOCK_NO_SKIP is set.
+    """
+    report = yield
+    if report.skipped and os.environ.get(NO_SKIP) and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = _forbidden(item.nodeid, report.longrepr)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """
+    Do the same for a module that skips itself as a whole.
+    """
+    report = yield
+    if report.outcome == "skipped" and os.environ.get(NO_SKIP):
+        report.outcome = "failed"
+        report.longrepr = _forbidden(collector.nodeid, report.longrepr)
+    return report
+
+
+def _forbidden(what: str, skipped: object) -> str:
+    reason = skipped[2] if isinstance(skipped, tuple) else skipped
+    return f"{what} was skipped, and {NO_SKIP} allows no skip: {reason}"
