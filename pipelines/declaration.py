@@ -28,6 +28,8 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Expression = Annotated[str, Field(min_length=1, max_length=2000, json_schema_extra={"x-expression": True})]
 Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9_]*$")]
 EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_-]*$")]
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[int, Field(strict=True)]
 
 
 class Part(BaseModel):
@@ -36,6 +38,17 @@ class Part(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kafka(Part):
+    """
+    A Kafka cluster in place of the embedded bus.
+    """
+
+    kafka: str = Field(min_length=1)
+    """Bootstrap servers, or a reference to them."""
+    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")] = "penstock"
+    partitions: Annotated[Number, Field(ge=1, le=1000)] = 12
 
 
 class Hub(Part):
@@ -47,7 +60,7 @@ class Hub(Part):
     listen: str = "127.0.0.1:8080"
     timezone: str = "UTC"
     keep: Duration = 30 * 86400.0
-    bus: Mapping[str, Any] | None = None
+    bus: Kafka | None = None
     ledger: str | None = None
 
 
@@ -151,13 +164,13 @@ class Section(Part):
     by: Expression | None = None
     fields: tuple[str, ...] | None = None
     template: str | None = None
-    newest: Annotated[int, Field(ge=1, le=1000)] | None = None
-    first: Annotated[int, Field(ge=1, le=1000)] | None = None
+    newest: Annotated[Number, Field(ge=1, le=1000)] | None = None
+    first: Annotated[Number, Field(ge=1, le=1000)] | None = None
     tokens: TokenRange = TokenRange(floor=0, ceiling=None)
     cut: Literal["end", "start", "middle"] = "end"
-    optional: bool = False
-    priority: Annotated[int, Field(ge=1, le=99)] = 1
-    trusted: bool = False
+    optional: Flag = False
+    priority: Annotated[Number, Field(ge=1, le=99)] = 1
+    trusted: Flag = False
     """True frames it without a nonce: for text your own people wrote."""
 
 
@@ -193,7 +206,7 @@ class SetField(Part):
 
     value: Expression
     only_if: Literal["empty"] | None = None
-    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_confidence: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
 
 
 class Deliver(Part):
@@ -209,7 +222,7 @@ class Deliver(Part):
     template: str | None = None
     set: Mapping[str, SetField] | None = None
     write: Literal["add", "replace-own"] | None = None
-    show_progress: bool = False
+    show_progress: Flag = False
     expires: Duration | None = None
     if_record_changed: Literal["rerun", "skip", "write"] | None = None
     on_unknown: Literal["park", "resend"] = "park"
@@ -223,6 +236,14 @@ class Deliver(Part):
         return self.name or self.to
 
 
+class Use(Part):
+    """
+    Another route, instead of waiting or dropping.
+    """
+
+    use: Name
+
+
 class Limits(Part):
     """
     What a pipeline may cost and do.
@@ -232,7 +253,7 @@ class Limits(Part):
     per_event: Amount | None = None
     per_user: Rate | None = None
     per_key: Rate | None = None
-    at_limit: Literal["hold", "drop"] | Mapping[Literal["use"], Name] | None = None
+    at_limit: Literal["hold", "drop"] | Use | None = None
 
 
 class OnError(Part):
@@ -240,7 +261,7 @@ class OnError(Part):
     How often and how patiently a failing event is tried again.
     """
 
-    retry: Annotated[int, Field(ge=0, le=20)] = 4
+    retry: Annotated[Number, Field(ge=0, le=20)] = 4
     backoff: DurationRange = DurationRange(low=2.0, high=60.0)
     give_up_after: Duration = 86400.0
 
