@@ -8,23 +8,28 @@ Why not httpx's own pool: beyond some 30 connections its bookkeeping takes over 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
+from penstock.destinations import public_socket
 from penstock.http import MAX_ANSWER, NotSent, Response, SentNoAnswer
 
 if TYPE_CHECKING:
     import httpx
+    from aiohttp.connector import Connection
 
 CONNECTIONS = 2000  # open at once, all hosts together
 KEEP_ALIVE = 4.0  # seconds: below the idle limit of common servers, so that a reused connection is alive
 CHUNK = 64 * 1024  # bytes
 _AUTOMATIC = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
+_OURS = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -41,6 +46,13 @@ class _Sending:
         """What the fence raised."""
 
     def go(self) -> None:
+        """
+        Let the bytes leave, once; raises what the fence raises.
+        """
+        if self.left:
+            # aiohttp sends an idempotent method again by itself when a kept connection was closed;
+            # a PUT of ours may add a comment, so one `send` is one request.
+            raise aiohttp.ServerDisconnectedError("the connection was closed before an answer came")
         if self.fence is not None:
             try:
                 self.fence()
@@ -50,12 +62,28 @@ class _Sending:
         self.left = True
 
 
-class AiohttpHttp:
+_SENDING: ContextVar[_Sending] = ContextVar("sending")
+
+
+class _FencedRequest(aiohttp.ClientRequest):
     """
-    Sends requests over one pool of connections.
+    A request that asks before its first byte. What is raised here closes the connection.
+
+    The tracing hooks would be called at the same moments, but one that raises leaves the connection open.
     """
 
-    def __init__(self, *, connections: int = CONNECTIONS) -> None:
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        _SENDING.get().go()
+        return await super().send(conn)
+
+
+class AiohttpHttp:
+    """
+    Sends requests over one pool of connections: no redirects, cookies, proxies or second tries.
+    """
+
+    def __init__(self, *, allow_private: bool = True, connections: int = CONNECTIONS) -> None:
+        self._allow_private = allow_private
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -71,10 +99,11 @@ class AiohttpHttp:
         Send *request*; see `penstock.http.Http`.
         """
         sending = _Sending(fence)
+        _SENDING.set(sending)
         started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeout):
-                status, headers, body = await self._exchange(request, sending, max_body)
+                status, headers, body = await self._exchange(request, max_body)
         except (TimeoutError, aiohttp.ClientError, OSError, zlib.error, ValueError) as error:
             if error is sending.stopped:
                 raise
@@ -90,9 +119,7 @@ class AiohttpHttp:
             await self._session.close()
             self._session = None
 
-    async def _exchange(
-        self, request: httpx.Request, sending: _Sending, max_body: int
-    ) -> tuple[int, dict[str, str], bytes]:
+    async def _exchange(self, request: httpx.Request, max_body: int) -> tuple[int, dict[str, str], bytes]:
         content = await request.aread()
         async with self._opened().request(
             request.method,
@@ -101,39 +128,43 @@ class AiohttpHttp:
             skip_auto_headers=_AUTOMATIC,
             data=content or None,
             allow_redirects=False,
-            trace_request_ctx=sending,
         ) as answer:
             raw = await _limited(answer.content, max_body)
             headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
-            if answer.headers.get("content-encoding", "").lower() == "gzip":
-                raw = _unpacked(raw, max_body)
-            return answer.status, headers, raw
+            return answer.status, headers, _decoded(raw, headers.get("content-encoding", ""), max_body)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_create_end.append(_in_hand)
-            trace.on_connection_reuseconn.append(_in_hand)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEP_ALIVE),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections,
+                    keepalive_timeout=KEEP_ALIVE,
+                    socket_factory=None if self._allow_private else public_socket,
+                    ssl=_trusted(),
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False,
-                trace_configs=[trace],
+                request_class=_FencedRequest,
             )
-            # aiohttp sends an idempotent method again by itself when a kept connection was closed;
-            # a PUT of ours may add a comment, so one `send` must be one request.
-            self._session._retry_connection = False  # noqa: SLF001
         return self._session
 
 
-async def _in_hand(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
-    context.trace_request_ctx.go()
+def _trusted() -> ssl.SSLContext:
+    """
+    Trust whom the machine trusts; in a bare container that trusts nobody, whom Mozilla trusts.
+    """
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and (paths.capath is None or not any(Path(paths.capath).iterdir())):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
 
 
 def _headers(request: httpx.Request) -> list[tuple[str, str]]:
-    skipped = {"accept-encoding", "content-length", "transfer-encoding"}
-    return [(name, value) for name, value in request.headers.multi_items() if name.lower() not in skipped]
+    return [(name, value) for name, value in request.headers.multi_items() if name.lower() not in _OURS]
 
 
 async def _limited(stream: aiohttp.StreamReader, most: int) -> bytes:
@@ -147,11 +178,26 @@ async def _limited(stream: aiohttp.StreamReader, most: int) -> bytes:
     return b"".join(parts)
 
 
+def _decoded(raw: bytes, encoding: str, most: int) -> bytes:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return raw
+        case "gzip" | "x-gzip":
+            return _unpacked(raw, most)
+        case other:
+            raise ValueError(f"the answer is encoded as {other[:20]!r}, which was not asked for")
+
+
 def _unpacked(raw: bytes, most: int) -> bytes:
-    unpacker = zlib.decompressobj(_GZIP)
-    body = unpacker.decompress(raw, most)
-    if unpacker.unconsumed_tail:
-        raise ValueError(f"the answer has more than {most} bytes once unpacked")
+    body = b""
+    while raw:  # gzip may come in several members
+        unpacker = zlib.decompressobj(_GZIP)
+        body += unpacker.decompress(raw, most + 1 - len(body))
+        if len(body) > most:
+            raise ValueError(f"the answer has more than {most} bytes once unpacked")
+        if not unpacker.eof:
+            raise ValueError("the packed answer breaks off")
+        raw = unpacker.unused_data
     return body
 
 
