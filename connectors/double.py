@@ -229,8 +229,20 @@ async def serving(double: Double, *, host: str = "127.0.0.1", port: int = 0) -> 
     """
     Serve *double* on *host*:*port* (0: any free one); yields its base URL.
     """
+    try:
+        async with listening(double, host=host, port=port) as url:
+            yield url
+    finally:
+        await double.hooks.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """
+    Serve any ASGI application; yields its base URL.
+    """
     config = uvicorn.Config(
-        double, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
     socket = config.bind_socket()
     server = uvicorn.Server(config)
@@ -243,7 +255,6 @@ async def serving(double: Double, *, host: str = "127.0.0.1", port: int = 0) -> 
         server.should_exit = True
         await task
         socket.close()
-        await double.hooks.close()
 
 
 async def _asked(scope: Any, receive: Any) -> Asked:

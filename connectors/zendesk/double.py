@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,14 +18,11 @@ from connectors import catalog
 from connectors.double import Answered, Asked, Double, Refusal
 from connectors.double_hooks import Hooks
 from connectors.double_stand import main, moment
+from connectors.zendesk.double_rules import refuse_update
 
 AGENT_EMAIL = "hub@acme.example"
 AGENT_ID = 9001
 TOKEN = "zendesk-token"  # noqa: S105  # of a pretended system
-FIELDS = frozenset(
-    {"subject", "type", "priority", "status", "tags", "assignee_id", "group_id", "external_id", "due_at", "comment"}
-)
-STATUSES = ("new", "open", "pending", "hold", "solved", "closed")
 CHANGES = {
     "type": "ticket_type_changed",
     "assignee_id": "agent_assignment_changed",
@@ -152,7 +148,7 @@ class ZendeskDouble(Double):
         """
         record = _known(self.tickets, ticket)
         given = asked.json().get("ticket")
-        _check(record, given)
+        refuse_update(record, given)
         assert isinstance(given, dict)
         events = self._set(record, {name: given[name] for name in given if name != "comment"}, actor)
         if "comment" in given:
@@ -165,7 +161,7 @@ class ZendeskDouble(Double):
         """
         record = _known(self.tickets, ticket)
         given = asked.json().get("tags") or []
-        _check(record, {"tags": given})
+        refuse_update(record, {"tags": given})
         self._set(record, {"tags": [*record["tags"], *(tag for tag in given if tag not in record["tags"])]}, actor)
         return Answered(body={"tags": record["tags"]}, effect=True)
 
@@ -317,32 +313,6 @@ def _known(records: Mapping[int, dict[str, Any]], number: str) -> dict[str, Any]
 
 def _said(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _check(ticket: Mapping[str, Any], given: Any) -> None:
-    """
-    Refuse what the vendor refuses.
-    """
-    if not isinstance(given, dict):
-        raise Refusal(400, {"error": "InvalidRequest", "description": "A ticket is needed"})
-    invalid = sorted(set(given) - FIELDS)
-    if ticket["status"] == "closed":
-        raise _invalid("status", "Status: closed prevents ticket update")
-    if invalid:
-        raise _invalid(invalid[0], f"{invalid[0]} is not a field")
-    if "status" in given and given["status"] not in STATUSES:
-        raise _invalid("status", "Status: is not in list")
-    if "priority" in given and given["priority"] not in ("low", "normal", "high", "urgent", None):
-        raise _invalid("priority", "Priority: is not in list")
-    if "comment" in given and not str((given["comment"] or {}).get("body") or "").strip():
-        raise _invalid("comment", "Comment: cannot be blank")
-    if any(not re.fullmatch(r"[^\s]+", str(tag)) for tag in given.get("tags") or []):
-        raise _invalid("tags", "Tags: contain spaces")
-
-
-def _invalid(name: str, description: str) -> Refusal:
-    details = {name: [{"description": description}]}
-    return Refusal(422, {"error": "RecordInvalid", "description": "Record validation errors", "details": details})
 
 
 def _page(asked: Asked, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
