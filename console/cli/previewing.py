@@ -171,7 +171,7 @@ def _print(shown: Preview) -> None:
     out().print(Text(f" answer of at most {wording.tokens(shown.plan.max_output)} tokens\n", style="dim"))
     for title, text in (("system", shown.prompt.system), ("user", shown.prompt.user)):
         out().print(Text(f"── {title} " + "─" * 40, style="dim"))
-        write(text)
+        write(wording.printable(text))
     if unwanted := shown.plan.unwanted(shown.event):
         say(f"note: a real run of this event would end as {unwanted[0]}: {unwanted[1]}")
 

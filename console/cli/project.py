@@ -50,6 +50,17 @@ def show_errors(findings: Sequence[Finding], path: Path) -> None:
         raise Invalid("the configuration is wrong", where=str(path))
 
 
+def refuse(loaded: Loaded, file: Path) -> None:
+    """
+    Raise `Invalid` for everything `check` finds wrong, and for keys this version does not run yet.
+    """
+    from pipelines import check, later
+
+    path = file / "pipelines.yaml" if file.is_dir() else file
+    report = check.run(path)
+    show_errors([*report.findings, *later.refusals(declaration(loaded), loaded.places)], path)
+
+
 def declaration(loaded: Loaded) -> Declaration:
     """
     Return the declaration of a file that could be read.

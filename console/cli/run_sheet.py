@@ -54,12 +54,12 @@ def _head(run: Run) -> Iterator[RenderableType]:
     lines += [("cost", wording.money(run.cost))]
     for name, value in lines:
         if value:
-            yield Text(f"  {name:<9} {value}")
+            yield Text(wording.printable(f"  {name:<9} {value}"))
 
 
 def _block(title: str, body: str) -> Iterator[RenderableType]:
     yield Text(f"\n{title}", style="bold")
-    yield Text("\n".join(f"  {line}" for line in body.splitlines()))
+    yield Text("\n".join(f"  {line}" for line in wording.printable(body).split("\n")))
 
 
 def _event(event: dict[str, Any] | None) -> Iterator[RenderableType]:
@@ -89,8 +89,9 @@ def _ask(step: StepEntry) -> Iterator[RenderableType]:
 def _call(call: ModelCall) -> str:
     usage = f"{wording.tokens(call.usage.input)} in, {wording.tokens(call.usage.output)} out"
     late = "  late" if call.late else ""
+    answered = (call.response_model or call.request_model).removeprefix(f"{call.provider}/")
     return (
-        f"{call.model:<10} {call.provider}/{call.response_model or call.request_model}  {call.outcome}  "
+        f"{call.model:<10} {call.provider}/{answered}  {call.outcome}  "
         f"{usage}  {wording.money(call.cost)}  {wording.duration(call.latency_ms)}{late}"
     )
 

@@ -111,4 +111,5 @@ def _row(run: Run) -> list[Text]:
     again = str(run.redelivered) if run.redelivered else ""
     plain = [run.run[:8], wording.moment(run.created_at), run.pipeline, run.subject]
     rest = [wording.money(run.cost), took, again, (run.error or "").replace("\n", " ")]
+    plain, rest = ([wording.printable(each) for each in half] for half in (plain, rest))
     return [*map(Text, plain), Text(word, style=wording.COLOURS.get(word, "")), *map(Text, rest)]

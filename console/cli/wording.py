@@ -28,8 +28,16 @@ COLOURS: Mapping[str, str] = {
 }
 """Verdicts and states; a colour never says what the word does not."""
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _SPAN = re.compile(r"(\d+)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def printable(text: str) -> str:
+    """
+    Return *text* from outside with everything that could steer a terminal or hide spelled out.
+    """
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def money(micro: int) -> str:

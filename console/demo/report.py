@@ -94,7 +94,7 @@ def close(console: Console, scenes: Mapping[int, Scene], *, label: str) -> None:
     if shown.notes:
         title = f"internal note on ticket {shown.ticket.id}, as it stands in the desk ({label})"
         console.print()
-        console.print(Panel(Text(shown.notes[0]), title=title, title_align="left", border_style="green"))
+        console.print(Panel(Text(wording.printable(shown.notes[0])), title=title, title_align="left", border_style="green"))
     if huge.receipt:
         title = f"ticket {huge.ticket.id}: {len(huge.ticket.description):,} characters into {huge.receipt.budget:,} tokens"
         console.print(Text(f"\n{title}", style="bold"))
