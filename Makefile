@@ -54,12 +54,12 @@ journey-github: $(INSTALLED) ## send recorded GitHub webhooks to a running hub: 
 	@test -d "$(PAYLOADS)" || { echo "Which payloads? make journey-github PAYLOADS=folder-of-json-files" >&2; exit 2; }
 	@PENSTOCK_PAYLOADS="$(abspath $(PAYLOADS))" $(PYTHON_IN) -m pytest -q -s tests/journeys/test_github.py
 
-lock: $(INSTALLED) ## renew both locks to the newest versions pyproject.toml allows
+lock: $(INSTALLED) ## write both locks anew from pyproject.toml; newer versions with UPGRADE=--upgrade
 	@$(PYTHON_IN) -m pip install -q uv
 	@$(VENV)/bin/uv pip compile $(LOCKING) --output-file requirements.lock pyproject.toml
 	@$(VENV)/bin/uv pip compile $(LOCKING) --output-file requirements-dev.lock pyproject.toml --group dev
 
-LOCKING := -q --upgrade --universal --python-version 3.11 --generate-hashes \
+LOCKING := -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate
 
 clean: ## remove .venv and everything that was built
