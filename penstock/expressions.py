@@ -25,7 +25,7 @@ from jinja2.parser import Parser
 
 from penstock.errors import Invalid, PenstockError
 from penstock.filters import SANDBOX
-from penstock.sandbox import MAX_TEXT, Absent, EvaluationError, bound, metered, tojson
+from penstock.sandbox import MAX_TEXT, Absent, EvaluationError, bound, metered
 from penstock.syntax import Path, check_tree, outputs, reads
 
 __all__ = [
@@ -106,8 +106,7 @@ class Expression:
                 for _ in self._template.root_render_func(context):
                     pass
                 value = meter.value(context.vars[_RESULT])
-                tojson(value)  # refuses what is missing or not JSON, however deep
-                return value
+                return meter.deep(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ class Meter:
 
     def deep(self, value: Any) -> Any:
         """
-        Charge for everything inside *value*, counted as often as it occurs, and return it.
+        Charge for everything inside *value*, counted as often as it occurs, and return it; refuse what is not JSON.
 
         A list may hold itself many times over at no cost; printing or comparing it would not be free.
         """
@@ -96,10 +96,12 @@ class Meter:
                 todo += item
             elif type(item) is str:
                 seen += len(item) // _CHARACTERS_PER_STEP
+            elif type(item) not in _JSON:
+                _refused(item)
             if len(todo) + seen > self.left * _NODES_PER_STEP:
                 self.charge(self.left + 1)
         self.charge(seen // _NODES_PER_STEP)
-        return self.value(value)
+        return value
 
 
 def _finite(value: Any) -> Any:
@@ -277,9 +279,9 @@ def _bounded(filter_: Callable[..., Any], *, strict: bool) -> Callable[..., Any]
     def run(_context: Context, *args: Any, **kwargs: Any) -> Any:
         meter = _METER.get()
         for value in (*args, *kwargs.values()):
-            meter.deep(value)
-            if strict and isinstance(value, Undefined):
-                str(value)  # raises
+            meter.value(value)
+            if strict or not isinstance(value, Undefined):
+                meter.deep(value)
         return meter.value(filter_(*args, **kwargs))
 
     return run
@@ -297,7 +299,7 @@ def _each(_context: Context, items: Any, weight: int) -> list[Any]:
 
 @pass_context
 def _weighed(_context: Context, value: Any) -> Any:
-    return _METER.get().deep(value)
+    return _METER.get().deep(_METER.get().value(value))
 
 
 @pass_context
