@@ -155,7 +155,12 @@ def _connector(spec: ConnectorSpec) -> list[str]:
     lines += [f"| `{kind}` | {_fields(schema)} |" for kind, schema in sorted(spec.events.items())]
     lines += ["", "### Lookups\n", "| lookup | gives | fields | |", "|---|---|---|---|"]
     lines += [_lookup(lookup) for lookup in spec.lookups.values()]
-    lines += ["", "### Actions\n", "| action | class | takes | modes | sets | record for `unless` | |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "### Actions\n",
+        "| action | class | takes | modes | sets | record for `unless` | |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [_action(action) for action in spec.actions.values()]
     return [*lines, ""]
 

@@ -91,7 +91,7 @@ def _line(tree: Any, key: Any) -> int:
     Return the 1-based line of *key* in a round-trip mapping or list.
     """
     try:
-        place: tuple[int, int] = tree.lc.item(key) if isinstance(tree, list) else tree.lc.key(key)
+        place: tuple[int, int] = tree.lc.key(key) if isinstance(key, str) else tree.lc.item(key)
     except (AttributeError, KeyError, TypeError):
         return int(getattr(getattr(tree, "lc", None), "line", 0)) + 1
     return place[0] + 1
@@ -99,13 +99,18 @@ def _line(tree: Any, key: Any) -> int:
 
 def _as_invalid(error: ValidationError, tree: Any, path: Path) -> Invalid:
     first = error.errors(include_url=False)[0]
-    here, line = tree, 1
+    here: Any = tree
+    line = 1
     steps: list[str] = []
     for step in first["loc"]:
-        if isinstance(here, dict | list) and (step in here if isinstance(here, dict) else isinstance(step, int)):
+        if _holds(here, step):
             line = _line(here, step)
             here = here[step]
             steps.append(str(step))
     name = str(first["loc"][-1]) if first["type"] in ("missing", "extra_forbidden") else ""
     message = f"{'.'.join(steps)}: {first['msg']}" if steps else first["msg"]
     return Invalid(f"{message}{f' {name!r}' if name else ''}", where=f"{path}:{line}")
+
+
+def _holds(tree: Any, step: str | int) -> bool:
+    return step in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(step, int)

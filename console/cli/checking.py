@@ -18,7 +18,9 @@ def check(path: Path, *, form: str, strict: bool) -> int:
     """
     file = path / "pipelines.yaml" if path.is_dir() else path
     if not file.is_file():
-        raise Invalid("there is no such file", where=str(file), hint="name the declaration, or make one: penstock init my-hub")
+        raise Invalid(
+            "there is no such file", where=str(file), hint="name the declaration, or make one: penstock init my-hub"
+        )
     report = checker.run(file)
     write(report.render(form))
     errors = [finding for finding in report.findings if finding.severity == "error"]

@@ -122,10 +122,15 @@ def check(
 def preview(
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
     *,
-    event: Annotated[str | None, typer.Option("--event", help="Event file (JSON or YAML), - for stdin, or a sample.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="A run of the ledger; 6 digits of its id are enough.")] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", help="Event file (JSON or YAML), - for stdin, or a sample.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="A run of the ledger; 6 digits of its id are enough.")
+    ] = None,
     lookups: Annotated[Path | None, typer.Option("--lookups", help="YAML file that answers the lookups.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing; unanswered lookups are empty.")] = False,
+    state: State = None,
     file: File = PIPELINES,
     json: Json = False,
 ) -> int:
@@ -136,7 +141,7 @@ def preview(
     """
     from console.cli.previewing import preview as command
 
-    return command(file, pipeline, event=event, run=run, lookups=lookups, offline=offline, as_json=json)
+    return command(file, pipeline, event=event, run=run, lookups=lookups, offline=offline, state=state, as_json=json)
 
 
 @app.command()

@@ -23,9 +23,7 @@ from penstock.errors import Invalid
 from penstock.log import configure
 
 
-def demo(
-    *, keep: bool, fast: bool, model: Choice | None, state: Path | None, as_json: bool, no_input: bool
-) -> int:
+def demo(*, keep: bool, fast: bool, model: Choice | None, state: Path | None, as_json: bool, no_input: bool) -> int:
     """
     Play the demo; 0 when every event came to the verdict it must come to.
     """
@@ -35,9 +33,11 @@ def demo(
     configure()
     logging.getLogger().setLevel(logging.ERROR)  # the view says what happens
     with ExitStack() as stack:
-        folder = _folder(stack, state, keep=keep)
+        folder = _folder(stack, state, keep=keep).absolute()
         try:
-            return asyncio.run(_play(folder, chosen, keep=keep, fast=fast, kept=keep or state is not None, as_json=as_json))
+            return asyncio.run(
+                _play(folder, chosen, keep=keep, fast=fast, kept=keep or state is not None, as_json=as_json)
+            )
         except KeyboardInterrupt:
             say("stopped")
             return Exit.OK if keep else Exit.INTERRUPTED

@@ -93,7 +93,10 @@ def _folder(folder: Path) -> Finding:
         took = _fsync_ms(there)
     except OSError as error:
         return Finding(
-            what="state folder", state="bad", says=f"{there}: {error.strerror}", next="make it writable, or change hub.state"
+            what="state folder",
+            state="bad",
+            says=f"{there}: {error.strerror}",
+            next="make it writable, or change hub.state",
         )
     says = f"{folder}: one fsync takes {took:.2f} ms"
     if took > SLOW_FSYNC:
@@ -127,7 +130,9 @@ def _file_system(folder: Path) -> Finding:
     kind = file_system_of(_nearest(folder))
     if kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse."):
         return Finding(
-            what="file system", state="bad", says=f"{kind}: locks of a network file system cannot be trusted",
+            what="file system",
+            state="bad",
+            says=f"{kind}: locks of a network file system cannot be trusted",
             next="put hub.state on a local disk",
         )
     return Finding(what="file system", state="ok", says=kind or "unknown")
@@ -157,7 +162,12 @@ def _port(listen: str) -> Finding:
             return Finding(what="port", state="ok", says=f"{listen} is free")
     except OSError as error:
         return Finding(
-            what="port", state="note", says=f"{listen}: {error.strerror}", next="a running hub holds it, or change hub.listen"
+            what="port",
+            state="note",
+            says=f"{listen}: {error.strerror}",
+            next="a running hub holds it, or change hub.listen",
         )
     except ValueError:
-        return Finding(what="port", state="bad", says=f"{listen!r} is no address", next="write hub.listen: 127.0.0.1:8080")
+        return Finding(
+            what="port", state="bad", says=f"{listen!r} is no address", next="write hub.listen: 127.0.0.1:8080"
+        )

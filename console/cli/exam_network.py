@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import httpx
@@ -48,14 +48,14 @@ async def outside(declaration: Declaration, *, offline: bool) -> list[Finding]:
         await http.close()
 
 
-async def _connection(
-    name: str, connection: Connection, secrets: Secrets, http: Http, *, offline: bool
-) -> Finding:
+async def _connection(name: str, connection: Connection, secrets: Secrets, http: Http, *, offline: bool) -> Finding:
     what, clock = f"connection {name}", SystemClock()
     try:
         connector = catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
         if offline:
-            return Finding(what=what, state="note", says=f"{connection.connector}: secrets are set; not asked (--offline)")
+            return Finding(
+                what=what, state="note", says=f"{connection.connector}: secrets are set; not asked (--offline)"
+            )
         key = hashlib.sha256(f"doctor:{name}".encode()).hexdigest()
         health = await connector.health(open_call(connector, http, key=key, slot="", timeout=WITHIN, clock=clock))
     except MissingSecret as error:
@@ -86,7 +86,9 @@ async def _model(spec: ModelSpec, secrets: Secrets, http: Http, *, offline: bool
     try:
         response = await http.send(_list_models(spec, key), timeout=WITHIN)
     except (NotSent, SentNoAnswer) as error:
-        return Finding(what=what, state="down", says=f"{spec.label}: {error}", next="look at models.url and the network")
+        return Finding(
+            what=what, state="down", says=f"{spec.label}: {error}", next="look at models.url and the network"
+        )
     if response.status in (401, 403):
         return Finding(
             what=what, state="down", says=f"{spec.label}: the key is refused ({response.status})", next="make a new key"

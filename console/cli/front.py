@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `penstock runs | head` is fine
         return Exit.OK
-    except Exception as error:  # the outermost loop: a person gets a sentence, never a traceback
+    except Exception as error:  # noqa: BLE001 - the outermost loop: a person gets a sentence, never a traceback
         return _ended(error)
 
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -59,7 +59,15 @@ class Preview:
 
 
 def preview(
-    file: Path, pipeline: str, *, event: str | None, run: str | None, lookups: Path | None, offline: bool, as_json: bool
+    file: Path,
+    pipeline: str,
+    *,
+    event: str | None,
+    run: str | None,
+    lookups: Path | None,
+    offline: bool,
+    state: Path | None,
+    as_json: bool,
 ) -> int:
     """
     Print the prompt for an event; 5 when its worst case does not fit under `limits.per_event`.
@@ -72,7 +80,7 @@ def preview(
         known = ", ".join(declaration.pipelines)
         raise Invalid(f"there is no pipeline {pipeline!r}", where="penstock preview", hint=f"one of {known}")
     plan = compile_pipeline(declaration, pipeline, loaded.root)
-    asked = _Asked(event=event, run=run, lookups=lookups, offline=offline, state=loaded.root / declaration.hub.state)
+    asked = _Asked(event=event, run=run, lookups=lookups, offline=offline, state=project.state_folder(file, state))
     shown = asyncio.run(_preview(declaration, plan, asked))
     _print_json(shown) if as_json else _print(shown)
     return _verdict(shown)
@@ -110,7 +118,9 @@ async def _event(declaration: Declaration, plan: Plan, asked: _Asked) -> tuple[b
     async with project.open_ledger(asked.state) as ledger:
         detail = await ledger.detail(asked.run)
         if detail is None or detail.event is None:
-            raise Invalid(f"no run with details begins with {asked.run!r}", where="--run", hint="penstock runs lists them")
+            raise Invalid(
+                f"no run with details begins with {asked.run!r}", where="--run", hint="penstock runs lists them"
+            )
         return ledger.secret, Event.model_validate(detail.event)
 
 

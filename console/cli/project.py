@@ -30,7 +30,9 @@ def load(file: Path) -> Loaded:
     path = file / "pipelines.yaml" if file.is_dir() else file
     if not path.is_file():
         raise Invalid(
-            "there is no such file", where=str(path), hint="go to your project, name one with -f, or make one: penstock init my-hub"
+            "there is no such file",
+            where=str(path),
+            hint="go to your project, name one with -f, or make one: penstock init my-hub",
         )
     loaded = pipelines.load(path)
     if loaded.declaration is None:

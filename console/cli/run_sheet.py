@@ -42,7 +42,13 @@ def _parts(detail: RunDetail) -> Iterator[RenderableType]:
 def _head(run: Run) -> Iterator[RenderableType]:
     word = run.verdict or run.state
     yield Text.assemble(
-        ("run ", "bold"), run.run, "  ", run.pipeline, "  ", (word, wording.COLOURS.get(word, "")), f"  {run.reason or ''}"
+        ("run ", "bold"),
+        run.run,
+        "  ",
+        run.pipeline,
+        "  ",
+        (word, wording.COLOURS.get(word, "")),
+        f"  {run.reason or ''}",
     )
     lines = [("record", run.subject), ("lane", run.lane), ("event", f"{run.event_id} of {run.source}")]
     lines += [("why", run.error)] if run.error else []

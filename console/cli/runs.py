@@ -47,9 +47,7 @@ class Filter:
             raise Invalid(f"{self.verdict!r} is no verdict", where="--verdict", hint=f"one of {allowed}")
         narrowed: dict[str, Any] = {"state" if is_state else "verdict": self.verdict} if self.verdict else {}
         since = wording.since(self.since, now_ms) if self.since else None
-        return RunQuery(
-            pipeline=self.pipeline, subject=self.subject, since=since, limit=self.limit, **narrowed
-        )
+        return RunQuery(pipeline=self.pipeline, subject=self.subject, since=since, limit=self.limit, **narrowed)
 
 
 def list_runs(file: Path, wanted: Filter, *, state: Path | None, as_json: bool) -> int:

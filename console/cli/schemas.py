@@ -41,7 +41,7 @@ def _answer(file: Path, name: str | None) -> str:
     pipelines = project.declaration(loaded).pipelines
     if name is None and len(pipelines) == 1:
         (name,) = pipelines
-    if name not in pipelines:
+    if name is None or name not in pipelines:
         said = "name a pipeline" if name is None else f"there is no pipeline {name!r}"
         raise Invalid(said, where="penstock schema answer", hint=f"one of {', '.join(pipelines)}")
     path = loaded.root / "schemas" / pipelines[name].ask.output

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 from rich.text import Text
 
@@ -131,9 +131,9 @@ def _as_data(result: Result) -> dict[str, object]:
 def _junit(results: Sequence[Result]) -> bytes:
     failed = str(sum(not result.passed for result in results))
     seconds = f"{sum(result.seconds for result in results):.3f}"
-    suite = Xml.Element("testsuite", name="penstock", tests=str(len(results)), failures=failed, time=seconds)
+    suite = ET.Element("testsuite", name="penstock", tests=str(len(results)), failures=failed, time=seconds)
     for result in results:
-        case = Xml.SubElement(
+        case = ET.SubElement(
             suite,
             "testcase",
             classname=result.case.pipeline,
@@ -143,6 +143,6 @@ def _junit(results: Sequence[Result]) -> bytes:
             time=f"{result.seconds:.3f}",
         )
         if not result.passed:
-            failure = Xml.SubElement(case, "failure", message=result.mismatches[0].what)
+            failure = ET.SubElement(case, "failure", message=result.mismatches[0].what)
             failure.text = "\n".join(_failure(result))
-    return bytes(Xml.tostring(suite, encoding="utf-8", xml_declaration=True))
+    return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -24,7 +24,13 @@ def bars(receipt: Receipt) -> Table:
     table.add_column("wanted", no_wrap=True)
     table.add_column("cut", overflow="fold")
     scale = max([receipt.instructions, receipt.budget, 1])
-    table.add_row(" instructions", _bar(receipt.instructions, receipt.instructions, scale, "blue"), wording.tokens(receipt.instructions), "", "")
+    table.add_row(
+        " instructions",
+        _bar(receipt.instructions, receipt.instructions, scale, "blue"),
+        wording.tokens(receipt.instructions),
+        "",
+        "",
+    )
     for section in receipt.sections:
         table.add_row(*_row(section, scale))
     table.add_row(

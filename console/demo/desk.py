@@ -105,7 +105,13 @@ def _furnish(double: ZendeskDouble) -> None:
         }
     for person in PEOPLE:
         number = int(str(person["id"]))
-        double.users[number] = {**person, "role": "end-user", "locale": "en-US", "created_at": "2024-01-01T09:00:00Z", "tags": []}
+        double.users[number] = {
+            **person,
+            "role": "end-user",
+            "locale": "en-US",
+            "created_at": "2024-01-01T09:00:00Z",
+            "tags": [],
+        }
     for earlier in EARLIER:
         double.opened(
             id=earlier.id,

@@ -49,7 +49,9 @@ class Scene:
         """
         found = []
         if self.run.verdict != self.ticket.verdict:
-            found.append(f"verdict {self.run.verdict or self.run.state} instead of {self.ticket.verdict}: {self.run.error}")
+            found.append(
+                f"verdict {self.run.verdict or self.run.state} instead of {self.ticket.verdict}: {self.run.error}"
+            )
         notes = 1 if self.ticket.verdict == "delivered" else 0
         if len(self.notes) != notes:
             found.append(f"{len(self.notes)} notes instead of {notes}")
@@ -94,9 +96,13 @@ def close(console: Console, scenes: Mapping[int, Scene], *, label: str) -> None:
     if shown.notes:
         title = f"internal note on ticket {shown.ticket.id}, as it stands in the desk ({label})"
         console.print()
-        console.print(Panel(Text(wording.printable(shown.notes[0])), title=title, title_align="left", border_style="green"))
+        console.print(
+            Panel(Text(wording.printable(shown.notes[0])), title=title, title_align="left", border_style="green")
+        )
     if huge.receipt:
-        title = f"ticket {huge.ticket.id}: {len(huge.ticket.description):,} characters into {huge.receipt.budget:,} tokens"
+        title = (
+            f"ticket {huge.ticket.id}: {len(huge.ticket.description):,} characters into {huge.receipt.budget:,} tokens"
+        )
         console.print(Text(f"\n{title}", style="bold"))
         console.print(bars(huge.receipt))
     console.print(Text(f"\nticket {hostile.ticket.id} tried to give orders", style="bold"))
@@ -111,6 +117,5 @@ def _attack(scene: Scene) -> list[str]:
     return [
         asked,
         f"it closed frames that are not ours; the real one was {frame} with a number it could not know",
-        f"came of it: its own note and nothing else. Status {scene.status!r}, {scene.public} public replies, "
-        "no other record touched",
+        f"came of it: one note of its own. Status {scene.status!r}, {scene.public} public replies, nothing else touched",
     ]

@@ -70,7 +70,7 @@ async def playing(state: Path, view: View, *, model: overlay.Choice, fast: bool)
     if loaded.declaration is None:
         raise Invalid("the worked examples are wrong", where="pipelines.yaml", hint="penstock check says why")
     async with Desk.open() as desk:
-        declaration = overlay.overlaid(loaded.declaration, desk=desk.url, model=model, state=str(state.absolute()))
+        declaration = overlay.overlaid(loaded.declaration, desk=desk.url, model=model, state=str(state))
         secrets = Secrets({**os.environ, **overlay.SECRETS})
         async with open_hub(declaration, loaded.root, secrets=secrets) as hub:
             await hub.engine.start()
