@@ -77,6 +77,17 @@ def test_only_the_named_model_is_found(provider: str, model: str, known: bool) -
     assert (prices.find(spec(provider, model)) is not None) is known
 
 
+def test_a_snapshot_has_its_own_price() -> None:
+    """
+    A dated snapshot that the list prices by itself is not charged as its successor.
+    """
+    snapshot, current = prices.find(spec("openai", "gpt-4o-2024-05-13")), prices.find(spec("openai", "gpt-4o"))
+    assert snapshot is not None
+    assert current is not None
+
+    assert snapshot.worst_case(1000, 1000) > current.worst_case(1000, 1000)
+
+
 def test_a_server_of_one_s_own_has_no_price() -> None:
     """
     A known name at an unknown address is another machine: its price is unknown until somebody says it.
