@@ -59,7 +59,7 @@ class Redactor:
             if forms:
                 self._forms |= forms
                 longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-                self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+                self._pattern = re.compile("|".join(map(_any_case, longest_first)))
 
     def hide(self, text: str) -> str:
         """
@@ -78,14 +78,19 @@ def _spellings(value: str) -> Iterator[str]:
     texts += [line.strip() for line in value.splitlines() if len(line.strip()) >= SHORTEST_LINE]
     for text in texts:
         yield text
-        for escaped in (quote(text, safe=""), quote(text), quote_plus(text)):
-            yield escaped
-            yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), escaped)
+        yield from (quote(text, safe=""), quote(text), quote_plus(text))
         yield json.dumps(text)[1:-1]
         yield json.dumps(text, ensure_ascii=False)[1:-1]
         yield repr(text)[1:-1]
         yield repr(text.encode())[2:-1]
         yield from _base64(text.encode())
+
+
+def _any_case(form: str) -> str:
+    """
+    Return the pattern of *form*; `%2f` and `%2F` are the same.
+    """
+    return re.sub("%([0-9A-F]{2})", r"%(?i:\1)", re.escape(form))
 
 
 def _base64(raw: bytes) -> Iterator[str]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST_ASKED = 3600.0  # seconds; a system that asks for more is asked again after this
-_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _DATE_LENGTH = 64  # characters
 
 

@@ -115,11 +115,12 @@ async def test_redirects_are_answers(raw: Any, http: AiohttpHttp) -> None:
 async def test_cookies_are_not_kept(raw: Any, http: AiohttpHttp) -> None:
     """A cookie set by one answer is in no later request."""
     server = await raw(script(answer(b"", "Set-Cookie: session=abc")))
+    named = f"http://localhost:{server.port}"  # jars keep no cookie of a bare address
 
     for _ in range(2):
-        await http.send(httpx.Request("GET", server.url), timeout=AMPLE)
+        await http.send(httpx.Request("GET", named), timeout=AMPLE)
 
-    assert b"cookie" not in server.received[0].lower()
+    assert b"cookie" not in b"".join(server.received).lower()
 
 
 @pytest.mark.parametrize("reused", [False, True])
