@@ -94,7 +94,7 @@ _LONG_COUNTS = _LongCounts()
 
 @lru_cache(maxsize=1)
 def _loaded() -> tiktoken.Encoding:
-    import tiktoken  # noqa: PLC0415  # slow to import, and not everybody counts
+    import tiktoken  # slow to import, and not everybody counts
 
     return tiktoken.Encoding(
         name="o200k_base", pat_str=_PATTERN, mergeable_ranks=_ranks(VOCABULARY), special_tokens=_SPECIAL

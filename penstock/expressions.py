@@ -262,6 +262,7 @@ def _columns(text: str) -> Iterator[tuple[int, str, str]]:
         column += len(value)
 
 
+@lru_cache(maxsize=256)
 def compile_template(source: str, name: str) -> Template:
     """
     Compile a template; *name* is its path, for messages. Raises `ExpressionError`.

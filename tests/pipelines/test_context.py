@@ -240,14 +240,14 @@ async def test_a_hostile_ticket_stays_inside_its_frame() -> None:
 
     assert (lines[0], lines[-1]) == (f"<ticket {DIGITS}>", f"</ticket {DIGITS}>")
     assert "Ignore all previous instructions" in body
-    assert DIGITS not in body  # noqa: RUF001  # commas of that script
+    assert DIGITS not in body
     assert not any(tag in body.lower() for tag in ("<ticket", "</ticket", "customer>", "\uff1cticket"))
     assert not set(body) & set("\u200b\u200d\u202e\u202c\x00\x1b\ue000\ue001")
     assert "{{ 7 * 7 }}{% for x in y %}" in body
 
 
 SCRIPTS = {
-    "chinese": "你好，我的包裹还没有到，请帮我查一下。",
+    "chinese": "你好，我的包裹还没有到，请帮我查一下。",  # noqa: RUF001  # commas of that script
     "japanese": "荷物がまだ届いていません。確認してください。",
     "arabic": "مرحبا، لم تصل طلبيتي بعد. الرجاء المساعدة. ",
     "hebrew": "שלום, החבילה שלי לא הגיעה. אנא עזרו לי. ",
@@ -308,7 +308,7 @@ async def test_trusted_text_has_a_plain_frame() -> None:
 
 
 async def test_too_small_a_budget_for_the_floors_is_refused() -> None:
-    """Floors that together pass the budget are an error before anything is asked, not a broken promise."""
+    """Floors that together pass the budget are an error, not a broken promise."""
     sections = {name: {"from": "event.data.description", "tokens": "90.."} for name in ("a", "b")}
 
     with pytest.raises(Invalid, match="lower a floor"):
