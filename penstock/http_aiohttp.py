@@ -64,6 +64,9 @@ class _Sending:
 
 _SENDING: ContextVar[_Sending] = ContextVar("sending")
 
+# An aiohttp that sends in another place would send without asking: better not to start at all.
+assert "send" in vars(aiohttp.ClientRequest), "this version of aiohttp cannot be fenced: install the one of the lock"
+
 
 class _FencedRequest(aiohttp.ClientRequest):
     """
