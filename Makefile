@@ -52,7 +52,7 @@ build: $(INSTALLED) ## build dist/*.tar.gz and, from it, dist/*.whl
 
 journey-github: $(INSTALLED) ## send recorded GitHub webhooks to a running hub: PAYLOADS=folder
 	@test -d "$(PAYLOADS)" || { echo "Which payloads? make journey-github PAYLOADS=folder-of-json-files" >&2; exit 2; }
-	@PENSTOCK_PAYLOADS="$(abspath $(PAYLOADS))" $(PYTHON_IN) -m pytest -q -s tests/journeys/test_github.py
+	@$(PYTHON_IN) tests/journeys/github.py "$(PAYLOADS)"
 
 lock: $(INSTALLED) ## write both locks anew from pyproject.toml; newer versions with UPGRADE=--upgrade
 	@$(PYTHON_IN) -m pip install -q uv
