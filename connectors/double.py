@@ -20,10 +20,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-import uvicorn
 
 from connectors.double_faults import Fault, Faults, hang_up, later
 from connectors.double_hooks import Hooks
+from connectors.listening import listening
 
 MARK = re.compile(rb"penstock:([0-9a-f]+(?::[0-9a-f]+)?)")
 LONGEST_HANG = 3600.0  # seconds
@@ -234,27 +234,6 @@ async def serving(double: Double, *, host: str = "127.0.0.1", port: int = 0) -> 
             yield url
     finally:
         await double.hooks.close()
-
-
-@contextlib.asynccontextmanager
-async def listening(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """
-    Serve any ASGI application; yields its base URL.
-    """
-    config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
-    socket = config.bind_socket()
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve([socket]))  # noqa: SLF001  # `serve` would take our signals
-    try:
-        while not server.started and not task.done():  # noqa: ASYNC110  # uvicorn has no event for it
-            await asyncio.sleep(0.005)
-        yield "http://{}:{}".format(*socket.getsockname()[:2])
-    finally:
-        server.should_exit = True
-        await task
-        socket.close()
 
 
 async def _asked(scope: Any, receive: Any) -> Asked:

@@ -1,0 +1,258 @@
+"""
+Zendesk keeps the connector contract; its payloads are ours, shaped like the vendor's reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from connectors.bench import KEY, OTHER_KEY, Bench
+from connectors.contract import Delivery
+from connectors.declared import DeclaredConnector
+from connectors.double import serving
+from connectors.double_faults import Fault
+from connectors.testing import ConnectorContract
+from connectors.zendesk.double import AGENT_EMAIL, AGENT_ID, TOKEN, ZendeskDouble
+from penstock.errors import Rejected
+
+
+class TestZendesk(ConnectorContract):
+    name = "zendesk"
+    environment = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
+    credential = "TOKEN"
+    action = "internal_note"
+    lookup = "ticket"
+    listing = "agent_notes"
+
+    def settings(self, url: str) -> dict[str, Any]:
+        hooks = ["${env:HOOK}", "${env:HOOK_OLD}"]
+        return {
+            "subdomain": "acme",
+            "email": AGENT_EMAIL,
+            "api_token": "${env:TOKEN}",
+            "webhook_secret": hooks,
+            "url": url,
+        }
+
+    @contextlib.asynccontextmanager
+    async def pretend(self) -> AsyncIterator[tuple[ZendeskDouble, str]]:
+        double = ZendeskDouble()
+        async with serving(double) as url:
+            yield double, url
+
+    def record(self, double: ZendeskDouble, text: str) -> str:
+        return str(double.opened(subject="Subject", description=text, requester_id=77)["id"])
+
+    def main_text(self, record: Mapping[str, Any]) -> str:
+        return str(record["description"])
+
+    def written(self, double: ZendeskDouble, record: str) -> list[str]:
+        return [note["body"] for note in double.notes[int(record)] if note["author_id"] == AGENT_ID]
+
+    def comment_by_somebody(self, double: ZendeskDouble, record: str, text: str) -> None:
+        double._comment(double.tickets[int(record)], {"body": text, "public": False}, "77")
+
+    # ---- deliveries ---------------------------------------------------------------------------
+
+    def test_signature_as_the_vendor_describes_it(self, connector: DeclaredConnector) -> None:
+        """The signature is base64(HMAC-SHA256(secret, timestamp + body)), worked out here by hand."""
+        body, stamp = connector.samples[0].body, "2026-01-05T09:00:08Z"
+        digest = hmac.new(b"canary-hook-new", stamp.encode() + body, hashlib.sha256).digest()
+        headers = {
+            "x-zendesk-webhook-signature": base64.b64encode(digest).decode(),
+            "x-zendesk-webhook-signature-timestamp": stamp,
+        }
+        delivery = Delivery(
+            method="POST", url="https://x.example", headers=headers, body=body, received_ms=1_767_603_610_000
+        )
+
+        assert ["ticket/35436/created"] == [event.id for event in connector.receive(delivery).events]
+
+    def test_vendor_words_become_ours(self, connector: DeclaredConnector) -> None:
+        """Upper-case enums, string ids and `0` for nobody become the values lookups give."""
+        [event] = connector.translate(connector.samples[0].body).events
+
+        assert ("question", "new", "high") == (event.data["category"], event.data["status"], event.data["priority"])
+        assert event.data["assignee_id"] is None
+        assert "8447346622462" == event.data["org_id"]
+        assert "https://pretended.example" == event.source
+
+    @pytest.mark.parametrize(
+        ("kind", "event_type", "changed"),
+        [
+            ("ticket.comment_added", "ticket.commented", ["comment"]),
+            ("ticket.status_changed", "ticket.updated", ["status"]),
+            ("ticket.ticket_type_changed", "ticket.updated", ["category"]),
+            ("ticket.agent_assignment_changed", "ticket.updated", ["assignee_id"]),
+            ("ticket.organization_changed", "ticket.updated", ["org_id"]),
+            ("ticket.tags_changed", "ticket.updated", ["tags"]),
+            ("ticket.merged", None, None),
+        ],
+    )
+    def test_kinds(self, connector: DeclaredConnector, kind: str, event_type: str, changed: list[str]) -> None:
+        """Each kind of ticket event has its type and names what changed; others are ignored with a reason."""
+        body = orjson.loads(connector.samples[0].body) | {"type": f"zen:event-type:{kind}"}
+        received = connector.translate(orjson.dumps(body))
+
+        assert [event_type] * bool(event_type) == [event.type for event in received.events]
+        assert [changed] * bool(event_type) == [event.data["changed"] for event in received.events]
+        assert bool(received.ignored) is not bool(event_type)
+
+    def test_two_changes_in_one_second_are_two_events(self, connector: DeclaredConnector) -> None:
+        """The id of a change holds the change, not only its time."""
+        body = orjson.loads(connector.samples[1].body)
+        first = connector.translate(orjson.dumps(body)).events[0].id
+        body["event"]["comment"]["id"] = "8447388099002"
+
+        assert first != connector.translate(orjson.dumps(body)).events[0].id
+
+    # ---- lookups ------------------------------------------------------------------------------
+
+    async def test_requester_and_organization(self, bench: Bench) -> None:
+        """Who asks and for whom: dates cut to the day, the tier from the organization's fields."""
+        async with httpx.AsyncClient(base_url=bench.url, trust_env=False) as client:
+            fields = {"tier": "gold"}
+            organization = {
+                "id": 5,
+                "name": "Globex",
+                "created_at": "2019-03-01T10:00:00Z",
+                "organization_fields": fields,
+            }
+            await client.post("/_double/organizations", json=organization)
+            await client.post("/_double/users", json={"id": 77, "name": "Ines", "organization_id": 5})
+        lookups = bench.connector.lookups
+        [organization] = await lookups["organization"].fetch("5", bench.call(), 1)
+        [requester] = await lookups["requester"].fetch("77", bench.call(), 1)
+
+        assert ("Globex", "2019-03-01", "gold") == (organization["name"], organization["since"], organization["tier"])
+        assert ("Ines", "5") == (requester["name"], requester["org_id"])
+
+    async def test_previous_tickets_newest_first_over_pages(self, bench: Bench) -> None:
+        """The newest tickets come first, across pages, and no more than were asked for."""
+        bench.double.users[77] = {"id": 77}
+        for number in range(130):
+            created = f"2026-01-05T{number // 60:02}:{number % 60:02}:00Z"
+            bench.double.opened(requester_id=77, subject=str(number), created_at=created, silent=True)
+        fetch = bench.connector.lookups["previous_tickets"].fetch
+
+        assert ["129", "128", "127"] == [ticket["subject"] for ticket in await fetch("77", bench.call(), 3)]
+        assert [str(number) for number in range(129, 9, -1)] == [
+            ticket["subject"] for ticket in await fetch("77", bench.call(), 120)
+        ]
+
+    async def test_agent_notes_leave_public_replies_out(self, bench: Bench) -> None:
+        """Only internal notes are agent notes."""
+        record = self.record(bench.double, "text")
+        ticket = bench.double.tickets[int(record)]
+        bench.double._comment(ticket, {"body": "to the customer", "public": True}, "77")
+        bench.double._comment(ticket, {"body": "among us", "public": False}, "77")
+        notes = await bench.connector.lookups["agent_notes"].fetch(record, bench.call(), 10)
+
+        assert ["among us"] == [note["text"] for note in notes]
+
+    # ---- actions ------------------------------------------------------------------------------
+
+    async def test_set_fields(self, bench: Bench) -> None:
+        """Fields are set under the vendor's names, null too, and the others stay."""
+        record = self.record(bench.double, "text")
+        action = bench.connector.actions["set_fields"]
+        fields = {"category": "incident", "priority": "urgent", "assignee_id": None}
+        written = await action.write(record, {"fields": fields}, "add", bench.call())
+        ticket = bench.double.tickets[int(record)]
+
+        assert "keyed" == action.idempotency
+        assert ("incident", "urgent", "Subject") == (ticket["type"], ticket["priority"], ticket["subject"])
+        assert written.remote_id == record
+
+    async def test_add_tags_keeps_the_others(self, bench: Bench) -> None:
+        """Adding tags twice is adding them once, and no tag is lost."""
+        record = str(bench.double.opened(description="x", tags=["old"])["id"])
+        action = bench.connector.actions["add_tags"]
+        for _ in range(2):
+            await action.write(record, {"fields": {"tags": ["new", "old"]}}, "add", bench.call())
+
+        assert ["old", "new"] == bench.double.tickets[int(record)]["tags"]
+
+    @pytest.mark.parametrize(
+        "args", [{"fields": {"id": "1"}}, {"fields": {"status": "spam"}}, {"fields": {}}, {"text": "words"}]
+    )
+    async def test_what_cannot_be_set(self, bench: Bench, args: dict[str, Any]) -> None:
+        """A field that may not be set, a value the vendor refuses, nothing, or a text: `Rejected`."""
+        record = self.record(bench.double, "text")
+        with pytest.raises(Rejected):
+            await bench.connector.actions["set_fields"].write(record, args, "add", bench.call())
+
+    async def test_a_closed_ticket_takes_no_note(self, bench: Bench) -> None:
+        """What the vendor refuses for good is `Rejected` and says why."""
+        record = self.record(bench.double, "text")
+        bench.double.tickets[int(record)]["status"] = "closed"
+        with pytest.raises(Rejected, match="closed prevents ticket update"):
+            await self.write(bench, record)
+
+    async def test_notes_cannot_be_replaced(self, bench: Bench) -> None:
+        """The connector has no such mode, and the vendor no such address."""
+        record = self.record(bench.double, "text")
+        action = bench.connector.actions["internal_note"]
+        with pytest.raises(Rejected, match="replace-own"):
+            await action.write(record, {"text": "x"}, "replace-own", bench.call())
+        written = await self.write(bench, record)
+        async with httpx.AsyncClient(
+            base_url=bench.url, auth=(f"{AGENT_EMAIL}/token", TOKEN), trust_env=False
+        ) as client:
+            path = f"/api/v2/tickets/{record}/comments/{written.remote_id}.json"
+            answer = await client.put(path, json={"comment": {"body": "other"}})
+
+        assert 404 == answer.status_code
+
+    async def test_two_keys_are_two_notes(self, bench: Bench) -> None:
+        """Notes of two runs stand beside each other."""
+        record = self.record(bench.double, "text")
+        await self.write(bench, record, "same", KEY)
+        await self.write(bench, record, "same", OTHER_KEY)
+
+        assert 2 == len(self.written(bench.double, record))
+
+    async def test_our_note_is_found_behind_many(self, bench: Bench) -> None:
+        """A note is found on a later page of the ticket's comments."""
+        record = self.record(bench.double, "text")
+        await self.write(bench, record)
+        for number in range(250):
+            self.comment_by_somebody(bench.double, record, f"note {number}")
+        action = bench.connector.actions["internal_note"]
+
+        assert await action.find(record, "add", bench.call())
+        assert await action.find(record, "add", bench.call(OTHER_KEY)) is None
+
+    # ---- the double ---------------------------------------------------------------------------
+
+    async def test_double_creates_once_per_key(self, bench: Bench) -> None:
+        """Like the vendor, the double creates one ticket per Idempotency-Key and says hit or miss."""
+        auth = (f"{AGENT_EMAIL}/token", TOKEN)
+        async with httpx.AsyncClient(base_url=bench.url, auth=auth, trust_env=False) as client:
+            send = {"ticket": {"subject": "s", "comment": {"body": "b"}}}
+            first, again = [
+                await client.post("/api/v2/tickets.json", json=send, headers={"idempotency-key": "k1"}) for _ in "12"
+            ]
+            other = await client.post("/api/v2/tickets.json", json={"ticket": {}}, headers={"idempotency-key": "k1"})
+
+        assert ["miss", "hit"] == [answer.headers["x-idempotency-lookup"] for answer in (first, again)]
+        assert first.json()["ticket"]["id"] == again.json()["ticket"]["id"]
+        assert 400 == other.status_code
+
+    async def test_faults_come_in_order_and_end(self, bench: Bench) -> None:
+        """A fault lets `skip` requests pass, hits `times` of those that match, then is over."""
+        bench.double.faults.add(Fault(kind="status", status=503, match="^GET /api/v2/users", times=2, skip=1))
+        call = bench.call()
+        states = [(await bench.connector.health(call)).state for _ in range(4)]
+
+        assert ["ok", "down", "down", "ok"] == states
+        assert [None, "status", "status", None] == [line["fault"] for line in bench.double.calls]
