@@ -61,6 +61,10 @@ class Field(Part):
             if self.optional:
                 return None
             raise Rejected(f"The field {name!r} is not there: {self.value.text!r} gives nothing")
+        if self.type in ("strings", "objects") and isinstance(found, list):
+            kind = str if self.type == "strings" else dict
+            if not all(isinstance(item, kind) for item in found):
+                raise Rejected(f"The field {name!r} is not a list of {self.type!r}.")
         wrong_bool = isinstance(found, bool) and self.type != "boolean"
         if wrong_bool or not isinstance(found, _KINDS[self.type]):
             raise Rejected(f"The field {name!r} is not {self.type!r}: {self.value.text!r} is {type(found).__name__!r}")

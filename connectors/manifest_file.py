@@ -34,7 +34,8 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        first = min(found, key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key is also a missing one
         where, message, hint = _explained(first, places)
         raise Invalid(message, where=f"{name}:{where[0]}:{where[1]}", hint=hint) from None
 
@@ -47,6 +48,8 @@ def _composed(path: Path, name: str) -> Node:
         node = YAML(typ="safe", pure=True).compose(text.decode())
     except OSError as error:
         raise Invalid(f"cannot be read: {error.strerror}", where=name) from None
+    except RecursionError:
+        raise Invalid("is nested too deeply", where=name) from None
     except UnicodeDecodeError:
         raise Invalid("is not UTF-8", where=name) from None
     except MarkedYAMLError as error:

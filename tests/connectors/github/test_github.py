@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema_rs
 import orjson
@@ -38,7 +38,7 @@ needs_payloads = pytest.mark.skipif(
 
 class TestGithub(ConnectorContract):
     name = "github"
-    environment = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
+    environment: ClassVar = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
     credential = "TOKEN"
     action = "comment"
     lookup = "issue"

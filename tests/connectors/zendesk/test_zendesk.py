@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import orjson
@@ -27,7 +27,7 @@ from penstock.errors import Rejected
 
 class TestZendesk(ConnectorContract):
     name = "zendesk"
-    environment = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
+    environment: ClassVar = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
     credential = "TOKEN"
     action = "internal_note"
     lookup = "ticket"
