@@ -102,7 +102,11 @@ def _table(title: str, schema: Mapping[str, Any]) -> list[str]:
 
 def _default(part: Mapping[str, Any]) -> str:
     default = part.get("default")
-    return "" if default in (None, {}, []) else f"`{orjson.dumps(default).decode()}`"
+    if default is None or isinstance(default, dict | list):
+        return ""
+    if isinstance(default, float) and part.get("type") == "string":
+        return f"`{default:g}s`"
+    return f"`{default if isinstance(default, str) else orjson.dumps(default).decode()}`"
 
 
 def _kind(part: Mapping[str, Any]) -> str:
@@ -120,8 +124,10 @@ def _kind(part: Mapping[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_kind(each) for each in several if each.get("type") != "null"))
     if part.get("type") == "array":
         return f"list of {_kind(part.get('items', {}))}"
-    if part.get("type") == "object" and isinstance(part.get("additionalProperties"), dict):
-        return f"map of {_kind(part['additionalProperties'])}"
+    if several := part.get("patternProperties") or {"": part.get("additionalProperties")}:
+        (inner, *_) = several.values()
+        if part.get("type") == "object" and isinstance(inner, dict):
+            return f"map of {_kind(inner)}"
     kind = str(part.get("type", "any"))
     return kind + "".join(f", e.g. `{example}`" for example in part.get("examples", ())[:1])
 
@@ -152,7 +158,7 @@ def _connector(spec: ConnectorSpec) -> list[str]:
         default = "required" if key in required else _default(part)
         lines.append(f"| `{key}` | {kind} | {default} | {_one_line(part.get('description', ''))} |")
     lines += ["", "### Events\n", "| event | fields of `event.data` |", "|---|---|"]
-    lines += [f"| `{kind}` | {_fields(schema)} |" for kind, schema in sorted(spec.events.items())]
+    lines += _events(spec)
     lines += ["", "### Lookups\n", "| lookup | gives | fields | |", "|---|---|---|---|"]
     lines += [_lookup(lookup) for lookup in spec.lookups.values()]
     lines += [
@@ -163,6 +169,16 @@ def _connector(spec: ConnectorSpec) -> list[str]:
     ]
     lines += [_action(action) for action in spec.actions.values()]
     return [*lines, ""]
+
+
+def _events(spec: ConnectorSpec) -> list[str]:
+    """
+    Return one line per set of fields, with every event that carries it.
+    """
+    carried: dict[str, list[str]] = {}
+    for kind, schema in sorted(spec.events.items()):
+        carried.setdefault(_fields(schema), []).append(f"`{kind}`")
+    return [f"| {', '.join(kinds)} | {fields} |" for fields, kinds in carried.items()]
 
 
 def _fields(schema: JsonSchema) -> str:
@@ -176,7 +192,8 @@ def _lookup(lookup: LookupSpec) -> str:
 
 
 def _action(action: ActionSpec) -> str:
-    sets = "any" if action.sets is None else ", ".join(f"`{name}`" for name in sorted(action.sets))
+    sets = ", ".join(f"`{name}`" for name in sorted(action.sets or ())) or "any"
+    sets = sets if "fields" in action.takes else ""
     takes = ", ".join({"text": "`template`", "fields": "`set`"}[each] for each in sorted(action.takes))
     modes = ", ".join(f"`{mode}`" for mode in action.modes)
     reads = f"`{action.reads}`" if action.reads else ""

@@ -34,9 +34,9 @@ PIPELINES = Path("pipelines.yaml")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from penstock import __version__
 
-        typer.echo(f"penstock {version('penstock')}")
+        typer.echo(f"penstock {__version__}")
         raise typer.Exit
 
 

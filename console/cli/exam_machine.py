@@ -13,10 +13,10 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from console.cli.exam import Finding
+from penstock import __version__
 
 SQLITE_NEEDED = (3, 38, 0)
 SQLITE_RESET_FIXED = (3, 51, 3)
@@ -44,11 +44,7 @@ def state(folder: Path, listen: str) -> list[Finding]:
 
 
 def _python() -> Finding:
-    try:
-        ours = version("penstock")
-    except PackageNotFoundError:
-        ours = "not installed"
-    says = f"Python {platform.python_version()}, penstock {ours}, {platform.system()} {platform.machine()}"
+    says = f"Python {platform.python_version()}, penstock {__version__}, {platform.system()} {platform.machine()}"
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
         return Finding(what="python", state="bad", says=says, next="use Python 3.11, 3.12 or 3.13")
     return Finding(what="python", state="ok", says=says)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from console.cli.streams import emit, say
@@ -47,7 +46,7 @@ def init(folder: Path, *, as_json: bool) -> int:
         return 0
     for name in sorted(files):
         say(f"  {folder / name}")
-    go = "" if folder.resolve() == Path.cwd() else f"cd {os.path.relpath(folder)} && "
+    go = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     say(f"\nA first pipeline is ready.\nnext: {go}penstock check && penstock test")
     return 0
 
