@@ -60,8 +60,17 @@ async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
     """
     Open the ledger at *path*, or one in memory.
 
-    Raises `Unreachable` when another process writes it, or when it cannot be used. *fail* is called
-    at named points where a test may stop the process.
+    Raises `Unreachable` when another process writes it, or when it cannot be used.
+
+    Args:
+
+        keep: Seconds for which the details of final runs are kept; their identities stay 400 days.
+
+        lease: Seconds this process goes on without being able to write.
+
+        fail: Called at points where a test may stop the process, after what they name is durable:
+            `claim admit begin reserve settle wait aside`, `done:before done:after`, `finish:before
+            finish:after`, and by the writing thread `commit:before commit:after`.
     """
     if not read_only:
         held = Lease(lease, worker)

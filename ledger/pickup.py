@@ -1,7 +1,8 @@
 """
 Picking up: which waiting heads may start now, and when there will be new ones.
 
-Order of choice: one probe per shut gate, then the oldest of what is due, orphaned or behind an open gate.
+One probe per shut gate comes first. Then, oldest run first, whatever has been due longest, was left by
+a dead worker, or stands first behind an open gate.
 """
 
 from __future__ import annotations

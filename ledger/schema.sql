@@ -111,7 +111,7 @@ CREATE TABLE steps (
     state      TEXT NOT NULL CHECK (state IN ('intent', 'done', 'failed', 'unknown')),
     fence      INTEGER NOT NULL,
     token      BLOB NOT NULL,          -- the begin that won it: a repeated begin finds itself here
-    doubt      INTEGER NOT NULL,       -- 1 while an earlier attempt may have taken effect
+    doubt      INTEGER NOT NULL,       -- 1 when an attempt before this one may have taken effect
     attempts   INTEGER NOT NULL,
     idem_key   TEXT NOT NULL,
     input_hash TEXT NOT NULL,

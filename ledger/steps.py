@@ -1,7 +1,7 @@
 """
 Steps in the ledger: an intent before anything leaves, and an end that only an unmoved fence may write.
 
-`doubt` is kept beside the state: once an attempt may have taken effect, later failures cannot make the
+`doubt` is kept beside the intent: once an attempt may have taken effect, later failures cannot make the
 step surely without effect again; only its end can.
 """
 
@@ -106,8 +106,6 @@ def finish(connection: sqlite3.Connection, claim: Claim, plan: Plan, end: End, n
     """
     named = plan.named(claim) | {"result": end.result, "receipt": end.receipt, "version": end.version, "now": now}
     old = connection.execute(queries["step"], named).fetchone()
-    if old["token"] == plan.token and old["state"] == "done":
-        return True
     if not lanes.holds(connection, claim) or old["token"] != plan.token:
         if plan.kind == "ask":
             connection.execute(queries["keep_answer"], named | {"input_hash": plan.input_hash})

@@ -17,18 +17,17 @@ ON CONFLICT (run, step, generation) DO UPDATE SET class = excluded.class, state 
 
 -- end_step --
 -- A step took effect
-UPDATE steps SET state = 'done', doubt = 0, result = :result, receipt = :receipt, ended_at = :now
+UPDATE steps SET state = 'done', result = :result, receipt = :receipt, ended_at = :now
 WHERE run = :run AND step = :step AND generation = :generation AND fence = :fence AND state = 'intent';
 
 -- leave_step --
 -- A step that was left without its end: failed when it surely had no effect, in this attempt or before
-UPDATE steps SET state = CASE WHEN doubt THEN 'unknown' ELSE :state END, doubt = max(doubt, :state = 'unknown'),
-    ended_at = :now
+UPDATE steps SET state = CASE WHEN doubt THEN 'unknown' ELSE :state END, ended_at = :now
 WHERE run = :run AND step = :step AND generation = :generation AND fence = :fence AND state = 'intent';
 
 -- doubt_steps --
 -- The lane's fence moved: whatever was open may have taken effect
-UPDATE steps SET state = 'unknown', doubt = 1 WHERE run = :run AND state = 'intent' AND fence < :fence;
+UPDATE steps SET state = 'unknown' WHERE run = :run AND state = 'intent' AND fence < :fence;
 
 -- doubt_writes --
 -- The same for the writes of these steps
@@ -72,7 +71,7 @@ WHERE run = :run AND step = :step AND generation = :generation ORDER BY created_
 
 -- adopt_answer --
 -- A late answer becomes the step's result
-UPDATE steps SET state = 'done', doubt = 0, fence = :fence, token = :token, result = :result, receipt = :receipt,
+UPDATE steps SET state = 'done', fence = :fence, token = :token, result = :result, receipt = :receipt,
     ended_at = :now
 WHERE run = :run AND step = :step AND generation = :generation;
 

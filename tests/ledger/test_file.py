@@ -16,8 +16,9 @@ import pytest
 import ledger
 from ledger import Cap, Claim, RunQuery, WriteIntent
 from ledger.queries import queries
+from ledger.testing import bury
 from penstock.clock import ManualClock
-from penstock.errors import Invalid, Unavailable, UnknownOutcome, Unreachable
+from penstock.errors import Fenced, Invalid, Unavailable, UnknownOutcome, Unreachable
 
 BODY = b'{"specversion":"1.0"}'
 DAY = 86_400
@@ -212,6 +213,55 @@ async def test_an_end_that_cannot_be_stored_is_not_a_failure(path, clock, make):
     await book.close()
 
     assert step.state == "unknown"
+
+
+async def test_a_lease_is_renewed_while_its_process_lives(path, clock):
+    """The worker's row moves on by itself, with no event loop needed for it."""
+    book = await ledger.open(path, clock=clock, lease=0.03)
+
+    async def until() -> int:
+        rows = await book.store.read(lambda c: c.execute("SELECT lease_until FROM workers WHERE name <> ''").fetchall())
+        return rows[0]["lease_until"]
+
+    first = await until()
+    for _ in range(1000):
+        if await until() > first:
+            break
+        await asyncio.sleep(0.01)
+    last = await until()
+    await book.close()
+
+    assert last > first
+
+
+async def test_a_worker_learns_that_it_was_given_up(path, clock, make):
+    """A worker that others called dead sends nothing new once it has tried to renew its lease."""
+    book = await ledger.open(path, clock=clock, lease=0.3)
+    claim = await book.claim(make())
+    await bury(book)
+    async with book.step(claim, "note", kind="write", action_class="blind", timeout=1.0) as step:
+        with pytest.raises(Fenced):
+            async with asyncio.timeout(10):
+                while True:
+                    step.local_fence()
+                    await asyncio.sleep(0.01)
+    await book.close()
+
+
+async def test_the_log_is_copied_into_the_file_as_it_grows(path, clock, make):
+    """The write-ahead log does not grow for ever in a process that never stops."""
+    book = await ledger.open(path, clock=clock)
+    log = path.with_name(path.name + "-wal")
+    sizes = []
+    for part in range(6):
+        runs = [make(f"{part}/{n}") for n in range(600)]
+        await asyncio.gather(*(book.conclude(run, "filtered", None, body=BODY * 400) for run in runs))
+        sizes.append(log.stat().st_size)
+    kept = path.stat().st_size
+    await book.close()
+
+    assert kept > 10_000_000
+    assert sizes[-1] < 3 * sizes[1]
 
 
 async def test_a_closed_ledger_says_so(path, clock, make):

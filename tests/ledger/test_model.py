@@ -86,6 +86,11 @@ class Model:
             return run.gate not in self.gates
         return run.due_at is None or run.due_at <= now
 
+    def open_gates(self, ready: set[str]) -> dict[str, list[str]]:
+        """Which of these runs wait at which gate, oldest first."""
+        runs = sorted((self.runs[run] for run in ready), key=self.order)
+        return {gate: [run.new.run for run in runs if run.gate == gate] for gate in GATES}
+
     def heads(self) -> list[Modelled]:
         return [self.runs[lane[0]] for lane in self.lanes.values() if lane]
 
@@ -188,6 +193,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def pick_up(self, most: int) -> None:
         now = self.clock.now_ms()
         probes, ready = self.model.probes(now), self.model.ready(now)
+        gates = self.model.open_gates(ready)
         due = self.do(self.worker.next_due(["p"]))
         assert (due is not None and due <= now) == bool(probes or ready)
         picked = self.do(self.worker.pick_up(["p"], most))
@@ -202,9 +208,13 @@ class LedgerMachine(RuleBasedStateMachine):
             else:
                 assert one.claim.run in ready
             self.started(run, one.claim)
-        left = [self.model.order(self.model.runs[run]) for run in ready if self.model.runs[run].claim is None]
-        taken = [self.model.order(self.model.runs[one.claim.run]) for one in picked if not one.probe]
-        assert not left or not taken or max(taken) < min(left) or len(taken) == len(ready)
+        self.oldest_first(gates, {one.claim.run for one in picked})
+
+    def oldest_first(self, gates: dict[str, list[str]], picked: set[str]) -> None:
+        """Nobody overtakes at an open gate."""
+        for runs in gates.values():
+            passed = [run in picked for run in runs]
+            assert passed == sorted(passed, reverse=True)
 
     # ---- work -------------------------------------------------------------------------------
 

@@ -234,3 +234,5 @@ async def test_a_lease_that_cannot_be_renewed_lets_nothing_new_leave(site, make)
     async with book.step(claim, "note", **WRITE) as step:
         with pytest.raises(Unavailable):
             step.local_fence()
+        with pytest.raises(Unavailable):
+            await step.fence()
