@@ -62,7 +62,7 @@ def test_a_good_manifest(tmp_path: Path) -> None:
             "    get: things/{by}",
             "tiny/manifest.yaml:12:10: string should match pattern '^/\\S*$'",
         ),
-        ("value: item.id", "value: item.", "tiny/manifest.yaml:15:43: expected name or number, at column 6 of 'item.'"),
+        ("value: item.id", "value: item.", "tiny/manifest.yaml:15:43: expected name or number, at column 5 of 'item.'"),
         ("value: item.id", "value: item.id()", "tiny/manifest.yaml:15:43: calls are not allowed"),
         ("auth: {bearer: token}", "auth: {bearer: url}", "tiny/manifest.yaml:1:1: 'url' is not a secret setting"),
         ("auth: {bearer: token}", "auth: {}", "tiny/manifest.yaml:7:7: auth is exactly one of"),

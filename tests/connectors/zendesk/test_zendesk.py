@@ -229,6 +229,7 @@ class TestZendesk(ConnectorContract):
             self.comment_by_somebody(bench.double, record, f"note {number}")
         action = bench.connector.actions["internal_note"]
 
+        assert action.find is not None
         assert await action.find(record, "add", bench.call())
         assert await action.find(record, "add", bench.call(OTHER_KEY)) is None
 

@@ -1,0 +1,168 @@
+"""
+What a call makes of everything that can happen to a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from connectors import open_call
+from connectors.budget import UNLIMITED, Budget
+from connectors.contract import Call
+from connectors.edge import Edge
+from penstock.clock import ManualClock
+from penstock.errors import Fenced, Rejected, Unavailable, UnknownOutcome
+from penstock.http import NotSent, Response, SentNoAnswer
+
+
+class ScriptedHttp:
+    """
+    An `Http` that answers, or raises, what it was told.
+    """
+
+    def __init__(self, *script: Response | Exception) -> None:
+        self.script = list(script)
+        self.requests: list[httpx.Request] = []
+        self.timeouts: list[float] = []
+
+    async def send(
+        self, request: httpx.Request, *, timeout: float, fence: Callable[[], None] | None = None, max_body: int = 0
+    ) -> Response:
+        if fence is not None:
+            fence()
+        self.requests.append(request)
+        self.timeouts.append(timeout)
+        answer = self.script.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        pass
+
+
+class Edged:
+    """
+    As much of a connector as a call needs.
+    """
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.edge = Edge(
+            "https://api.example",
+            headers=lambda: {"authorization": "Bearer hush-hush"},
+            secrets=lambda: ["hush-hush"],
+            rules=(),
+            budget=Budget(UNLIMITED, clock),
+            clock=clock,
+        )
+
+
+def call(http: ScriptedHttp, clock: ManualClock, fence: Callable[[], None] | None = None) -> Call:
+    connector: Any = Edged(clock)
+    return open_call(connector, http, key="k", slot="s", timeout=10.0, fence=fence, clock=clock)
+
+
+def shut() -> None:
+    raise Fenced("lane lost")
+
+
+@pytest.mark.parametrize(
+    ("raised", "read", "write"),
+    [
+        (NotSent("refused"), Unavailable, Unavailable),
+        (SentNoAnswer("reset"), Unavailable, UnknownOutcome),
+        (SentNoAnswer("slow", timeout=True), Unavailable, UnknownOutcome),
+    ],
+)
+async def test_no_answer(raised: Exception, read: type[Exception], write: type[Exception]) -> None:
+    """A lost answer of a write is `UnknownOutcome`; everything else without an answer is `Unavailable`."""
+    for error, writes in ((read, False), (write, True)):
+        http = ScriptedHttp(raised)
+        with pytest.raises(error):
+            await call(http, ManualClock()).send("PUT", "/x", write=writes, json={})
+
+        assert 1 == len(http.requests)
+
+
+async def test_what_is_sent() -> None:
+    """The address, the credential and the time left go with the request; arguments as given."""
+    clock = ManualClock()
+    http = ScriptedHttp(Response(status=204), Response(status=200, body=b"[]"))
+    made = call(http, clock)
+    await made.send("POST", "/a", params={"q": "ü&"}, headers={"x-key": "1"}, json={"text": "😀"}, write=True)
+    await clock.advance(4.0)
+    await made.send("GET", "https://api.example/next?page=2")
+    first, second = http.requests
+
+    assert "https://api.example/a?q=%C3%BC%26" == str(first.url)
+    assert {"authorization": "Bearer hush-hush", "x-key": "1"}.items() <= dict(first.headers).items()
+    assert '{"text":"😀"}'.encode() == first.content
+    assert "https://api.example/next?page=2" == str(second.url)
+    assert [10.0, 6.0] == http.timeouts
+
+
+async def test_nothing_is_sent_after_the_deadline() -> None:
+    """After the deadline the call is `Unavailable` and nothing leaves."""
+    clock, http = ManualClock(), ScriptedHttp()
+    made = call(http, clock)
+    await clock.advance(11.0)
+    with pytest.raises(Unavailable):
+        await made.send("GET", "/x")
+
+    assert not http.requests
+
+
+async def test_a_lost_lane_sends_nothing() -> None:
+    """A fence that is shut ends the call with nothing sent."""
+    http = ScriptedHttp()
+    with pytest.raises(Fenced):
+        await call(http, ManualClock(), shut).send("POST", "/x", write=True)
+
+    assert not http.requests
+
+
+async def test_a_lane_lost_on_the_way_is_fenced_too() -> None:
+    """The fence is asked again when the connection is in hand."""
+    asked = []
+
+    def second_time() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            shut()
+
+    http = ScriptedHttp()
+    with pytest.raises(Fenced):
+        await call(http, ManualClock(), second_time).send("POST", "/x", write=True)
+
+    assert not http.requests
+
+
+async def test_the_credential_never_leaves_for_another_host() -> None:
+    """A link to another host is refused before anything is sent."""
+    http = ScriptedHttp()
+    with pytest.raises(Rejected):
+        await call(http, ManualClock()).send("GET", "https://evil.example/")
+
+    assert not http.requests
+
+
+async def test_echoed_secrets_are_taken_out() -> None:
+    """A system that echoes our credential does not put it into our errors."""
+    http = ScriptedHttp(Response(status=400, body=b'{"you sent": "Bearer hush-hush"}'))
+    with pytest.raises(Rejected) as raised:
+        await call(http, ManualClock()).send("GET", "/x")
+
+    assert "hush-hush" not in str(raised.value)
+    assert "you sent" in str(raised.value)
+
+
+async def test_a_connector_without_http() -> None:
+    """A connector without an edge gets a call that says so."""
+    connector: Any = object()
+    made = open_call(connector, ScriptedHttp(), key="k", slot="s", timeout=1.0, clock=ManualClock())
+    with pytest.raises(Rejected, match="does not speak HTTP"):
+        await made.send("GET", "/x")
