@@ -46,6 +46,23 @@ def _micro(number: str) -> int:
     return int(Decimal(number) * MICRO)
 
 
+def usd(micro: int) -> str:
+    """
+    Return micro-USD as people write it, e.g. `0.0118 USD`.
+    """
+    return f"{Decimal(micro) / MICRO:f} USD"
+
+
+def span(seconds: float) -> str:
+    """
+    Return seconds as a duration, in the largest unit that is whole.
+    """
+    for unit in ("d", "h", "m", "s"):
+        if seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{round(seconds * 1000)}ms"
+
+
 def duration(text: Any) -> float:
     """
     Return seconds from `20s`, `5m`, `4h`, `30d`.
@@ -102,9 +119,7 @@ class _Written:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._read, serialization=core_schema.to_string_ser_schema()
-        )
+        return core_schema.no_info_plain_validator_function(cls._read, serialization=core_schema.to_string_ser_schema())
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -123,6 +138,9 @@ class Spend(_Written):
 
     _pattern = f"^{_SPEND.pattern}$"
     _example = "25 USD/day"
+
+    def __str__(self) -> str:
+        return f"{usd(self.amount)}/{self.period}"
 
     @classmethod
     def parse(cls, text: Any) -> Spend:
@@ -146,6 +164,9 @@ class DurationRange(_Written):
     _pattern = rf"^{_DURATION.pattern}(\.\.{_DURATION.pattern})?$"
     _example = "2s..60s"
 
+    def __str__(self) -> str:
+        return f"{span(self.low)}..{span(self.high)}"
+
     @classmethod
     def parse(cls, text: Any) -> DurationRange:
         low, dots, high = text.partition("..") if isinstance(text, str) else (text, "", "")
@@ -167,6 +188,9 @@ class TokenRange(_Written):
 
     _pattern = r"^(\d+k?)?(\.\.)?(\d+k?)?$"
     _example = "60..120"
+
+    def __str__(self) -> str:
+        return f"{self.floor or ''}..{self.ceiling or ''}"
 
     @classmethod
     def parse(cls, text: Any) -> TokenRange:
@@ -194,6 +218,9 @@ class Rate(_Written):
 
     _pattern = f"^{_RATE.pattern}$"
     _example = "20/hour"
+
+    def __str__(self) -> str:
+        return f"{self.count}/{next(word for word, seconds in _PER.items() if seconds == self.seconds)}"
 
     @classmethod
     def parse(cls, text: Any) -> Rate:

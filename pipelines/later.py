@@ -1,0 +1,95 @@
+"""
+Keys of the language that this version reads and checks but does not carry out yet. One table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.declaration import Declaration, OnError
+from pipelines.findings import Finding
+from pipelines.places import Keys, Places
+
+GIVE_UP_AFTER = OnError().give_up_after
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """
+    A key that waits for a later version.
+    """
+
+    keys: str
+    """Dotted; `*` stands for any name or item."""
+    meanwhile: str
+    """What to do until then."""
+    refused: Callable[[Any], bool] = lambda _value: True
+    """Whether this written value is one that does not work yet."""
+
+
+TABLE: tuple[Later, ...] = (
+    Later("hub.bus", "take it out: events stay on the embedded bus"),
+    Later("hub.ledger", "take it out: the ledger stays in `hub.state`"),
+    Later("routes.*", "take it out, and name one model with `ask.model`"),
+    Later("budgets.*", "take it out, and limit each pipeline with `limits.spend`"),
+    Later("pipelines.*.trigger.key", "take it out: events of one record keep their order"),
+    Later("pipelines.*.trigger.settle", "take it out: every event runs on its own"),
+    Later("pipelines.*.trigger.start", "take it out: a new pipeline starts with the next event"),
+    Later("pipelines.*.trigger.max_age", "take it out: events of any age run"),
+    Later("pipelines.*.ask.route", "name one model with `ask.model`"),
+    Later("pipelines.*.ask.cache", "take it out: every event is asked"),
+    Later("pipelines.*.ask.mode", "take it out: every event is asked at once", lambda mode: mode != "live"),
+    Later("pipelines.*.ask.within", "take it out: every event is asked at once"),
+    Later("pipelines.*.deliver.*.show_progress", "take it out", lambda shown: shown is True),
+    Later("pipelines.*.deliver.*.expires", "take it out"),
+    Later("pipelines.*.deliver.*.if_record_changed", "take it out, or look at the record with `unless`"),
+    Later("pipelines.*.limits.per_user", "take it out, and limit with `limits.spend`"),
+    Later("pipelines.*.limits.per_key", "take it out, and limit with `limits.spend`"),
+    Later("pipelines.*.limits.at_limit", "write drop", lambda action: action != "drop"),
+    Later(
+        "pipelines.*.on_error.give_up_after", "take it out: a run is given up after 24h", lambda s: s != GIVE_UP_AFTER
+    ),
+    Later("pipelines.*.rollout.mode", "write live, or take it out", lambda mode: mode != "live"),
+)
+
+
+def refusals(declaration: Declaration, places: Places) -> list[Finding]:
+    """
+    Return a finding for everything *declaration* asks for that this version cannot carry out.
+    """
+    written = declaration.model_dump(by_alias=True, exclude_unset=True)
+    return [_refusal(keys, later, places) for later in TABLE for keys in _found(written, later)]
+
+
+def _refusal(keys: Keys, later: Later, places: Places) -> Finding:
+    name = keys[-1] if later.keys[-1] != "*" else keys[0]
+    return Finding(
+        place=places.key(*keys),
+        message=f"{name!r} does not work in this version",
+        hint=later.meanwhile,
+        rule="later/key",
+    )
+
+
+def _found(written: Any, later: Later) -> Iterator[Keys]:
+    for keys, value in _matching(written, later.keys.split("."), ()):
+        if value is not None and later.refused(value):
+            yield keys
+
+
+def _matching(part: Any, pattern: list[str], keys: Keys) -> Iterator[tuple[Keys, Any]]:
+    if not pattern:
+        yield keys, part
+        return
+    for name, below in _items(part):
+        if pattern[0] in ("*", name):
+            yield from _matching(below, pattern[1:], (*keys, name))
+
+
+def _items(part: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(part, Mapping):
+        yield from part.items()
+    elif isinstance(part, list | tuple):
+        yield from enumerate(part)

@@ -1,0 +1,66 @@
+"""
+A pipeline asks one model or one route, and everything fits the model's window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ai import prices
+from pipelines.costing import ladder, needed_window, prompt_tokens, spec_of
+from pipelines.findings import Finding
+from pipelines.rules.registry import rule
+from pipelines.survey import Survey
+
+
+@rule("asking/one")
+def one(survey: Survey) -> Iterator[Finding]:
+    """
+    Exactly one of `model` and `route`.
+    """
+    for keys, pipeline in survey.pipelines:
+        ask = pipeline.ask
+        if ask.model is None and ask.route is None:
+            yield survey.error_at_key((*keys, "ask"), "nobody is asked", "give it `model` or `route`")
+        elif ask.model is not None and ask.route is not None:
+            yield survey.error_at_key((*keys, "ask", "route"), "'ask' has both 'model' and 'route'", "keep one")
+
+
+@rule("asking/ladder")
+def ladders(survey: Survey) -> Iterator[Finding]:
+    """
+    A route tries each model once.
+    """
+    for name, route in survey.declaration.routes.items():
+        for number, model in enumerate(route.try_):
+            if model in route.try_[:number]:
+                yield survey.error(("routes", name, "try", number), f"the route tries {model!r} twice", "keep one")
+
+
+@rule("asking/offline")
+def offline(survey: Survey) -> Iterator[Finding]:
+    """
+    Models of a provider have what it needs, and no more.
+    """
+    for name, model in survey.declaration.models.items():
+        keys = ("models", name)
+        if model.provider == "offline" and model.key is not None:
+            yield survey.error_at_key((*keys, "key"), "the offline model needs no key", "leave it out")
+        elif model.provider != "offline" and model.key is None and model.url is None:
+            yield survey.error_at_key(keys, f"the model {name!r} has no key", "give it `key: ${env:NAME}`")
+
+
+@rule("asking/window")
+def window(survey: Survey) -> Iterator[Finding]:
+    """
+    Instructions, context and answer fit the window of every model that may be asked.
+    """
+    for keys, pipeline in survey.pipelines:
+        prompt = prompt_tokens(survey, pipeline)
+        for name, model in ladder(survey, pipeline) if prompt else ():
+            room = prices.window(spec_of(model))
+            needed = needed_window(survey, pipeline, model, prompt or 0)
+            if room is not None and needed > room:
+                message = f"up to {needed:,} tokens do not fit the window of {name!r}, {room:,}"
+                hint = "lower `context.tokens` or `ask.max_output`"
+                yield survey.error((*keys, "context", "tokens"), message, hint)

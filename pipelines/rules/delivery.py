@@ -1,0 +1,107 @@
+"""
+A delivery gives its action what it takes, in a mode it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from connectors.contract import ActionSpec
+from pipelines.declaration import Deliver
+from pipelines.findings import Finding
+from pipelines.places import Keys
+from pipelines.rules.registry import rule
+from pipelines.suggestions import did_you_mean
+from pipelines.survey import Survey
+
+
+def _deliveries(survey: Survey) -> Iterator[tuple[Keys, Deliver, ActionSpec]]:
+    for keys, pipeline in survey.pipelines:
+        for number, deliver in enumerate(pipeline.deliver):
+            action = survey.action(deliver.to)
+            if action is not None:
+                yield (*keys, "deliver", number), deliver, action
+
+
+@rule("delivery/name")
+def names(survey: Survey) -> Iterator[Finding]:
+    """
+    Deliveries of a pipeline have different names, and none is called like another step.
+    """
+    for keys, pipeline in survey.pipelines:
+        seen: list[str] = []
+        for number, deliver in enumerate(pipeline.deliver):
+            below = (*keys, "deliver", number, "name" if deliver.name else "to")
+            if deliver.step in seen:
+                yield survey.error(below, f"two deliveries are called {deliver.step!r}", "give each its own `name`")
+            elif deliver.step == "ask":
+                yield survey.error(below, "a delivery cannot be called 'ask'", "choose another name")
+            seen.append(deliver.step)
+
+
+@rule("delivery/mode")
+def modes(survey: Survey) -> Iterator[Finding]:
+    """
+    The action has the mode that is asked for.
+    """
+    for keys, deliver, action in _deliveries(survey):
+        if deliver.write is not None and deliver.write not in action.modes:
+            hint = f"it can {' or '.join(map(repr, action.modes))}"
+            yield survey.error((*keys, "write"), f"{deliver.to!r} cannot {deliver.write!r}", hint)
+
+
+@rule("delivery/takes")
+def takes(survey: Survey) -> Iterator[Finding]:
+    """
+    Text comes from `template`, fields come from `set`, and an action gets what it takes.
+    """
+    for keys, deliver, action in _deliveries(survey):
+        if deliver.template is not None and "text" not in action.takes:
+            yield survey.error_at_key((*keys, "template"), f"{deliver.to!r} takes no text", "give it fields with `set`")
+        if deliver.set is not None and "fields" not in action.takes:
+            yield survey.error_at_key((*keys, "set"), f"{deliver.to!r} takes no fields", "give it text with `template`")
+        if deliver.template is None and deliver.set is None:
+            wanted = " or ".join(
+                {"text": "`template`", "fields": "`set`"}[kind] for kind in sorted(action.takes, reverse=True)
+            )
+            yield survey.error((*keys, "to"), f"{deliver.to!r} gets nothing to write", f"give it {wanted}")
+
+
+@rule("delivery/field")
+def fields(survey: Survey) -> Iterator[Finding]:
+    """
+    `set` names fields the action may set.
+    """
+    for keys, deliver, action in _deliveries(survey):
+        for name in deliver.set or ():
+            if action.sets is not None and name not in action.sets:
+                hint = did_you_mean(name, action.sets)
+                yield survey.error_at_key((*keys, "set", name), f"{deliver.to!r} cannot set {name!r}", hint)
+
+
+@rule("delivery/only-if")
+def only_if(survey: Survey) -> Iterator[Finding]:
+    """
+    `only_if: empty` can look at the field.
+    """
+    for keys, deliver, _ in _deliveries(survey):
+        lookup = survey.reads(deliver.to)
+        for name, written in (deliver.set or {}).items():
+            below = (*keys, "set", name, "only_if")
+            if written.only_if is not None and lookup is None:
+                yield survey.error_at_key(below, f"{deliver.to!r} re-reads no record to look at", "leave it out")
+            elif written.only_if is not None and lookup is not None and name not in lookup.fields:
+                message = f"{lookup.name!r}, which re-reads the record, has no field {name!r}"
+                yield survey.error_at_key(below, message, "nobody could tell whether it is empty: leave it out")
+
+
+@rule("delivery/blind")
+def blind(survey: Survey) -> Iterator[Finding]:
+    """
+    `on_unknown` is for actions of which nobody can tell whether they took effect.
+    """
+    for keys, deliver, action in _deliveries(survey):
+        written = "on_unknown" in deliver.model_fields_set
+        if written and action.idempotency != "blind":
+            message = f"{deliver.to!r} is {action.idempotency}: we can tell whether it took effect"
+            yield survey.error_at_key((*keys, "on_unknown"), message, "leave it out")

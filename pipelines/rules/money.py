@@ -1,0 +1,95 @@
+"""
+Caps can hold: prices are known, and one event fits under every cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ai import prices
+from penstock.units import usd
+from pipelines.costing import cost, ladder, spec_of
+from pipelines.declaration import Pipeline
+from pipelines.findings import Finding
+from pipelines.rules.registry import rule
+from pipelines.suggestions import did_you_mean
+from pipelines.survey import Survey
+
+_FORM = "provider/model"
+
+
+@rule("money/price")
+def price(survey: Survey) -> Iterator[Finding]:
+    """
+    Where money is limited, the price of every model is known.
+    """
+    asked = {name for _, pipeline in survey.pipelines for name, _ in ladder(survey, pipeline) if _cap(survey, pipeline)}
+    for name, model in survey.declaration.models.items():
+        if prices.find(spec_of(model)) is not None:
+            continue
+        keys = ("models", name)
+        if model.price_as is not None:
+            message, hint = f"no price is known for {model.price_as!r}", f"write {_FORM}, or `price:`"
+            yield survey.error((*keys, "price_as"), message, hint)
+        elif name in asked:
+            message = f"no price is known for {model.model!r}, and money is limited"
+            hint = f"add `price: {{input: 0.25 USD, output: 2 USD}}` per million tokens, or `price_as: {_FORM}`"
+            yield survey.error((*keys, "model"), message, hint)
+
+
+def _cap(survey: Survey, pipeline: Pipeline) -> bool:
+    limits = pipeline.limits
+    if limits.spend is not None or limits.per_event is not None:
+        return True
+    return any(_carries(pipeline, budget.labels or {}) for budget in survey.declaration.budgets.values())
+
+
+def _carries(pipeline: Pipeline, labels: object) -> bool:
+    return isinstance(labels, dict) and labels.items() <= dict(pipeline.labels).items()
+
+
+@rule("money/per-event")
+def per_event(survey: Survey) -> Iterator[Finding]:
+    """
+    The worst case of one event is not above `per_event`.
+    """
+    for keys, pipeline in survey.pipelines:
+        found, cap = cost(survey, str(keys[1]), pipeline), pipeline.limits.per_event
+        if found is not None and cap is not None and found.worst_case > cap:
+            models = " then ".join(name for name, _ in ladder(survey, pipeline))
+            message = f"one event can cost {usd(found.worst_case)} ({models}), above {usd(cap)}"
+            hint = "raise it, or lower `context.tokens` or `ask.max_output`"
+            yield survey.error((*keys, "limits", "per_event"), message, hint)
+
+
+@rule("money/spend")
+def spend(survey: Survey) -> Iterator[Finding]:
+    """
+    A cap buys at least one event.
+    """
+    for keys, pipeline in survey.pipelines:
+        found, cap = cost(survey, str(keys[1]), pipeline), pipeline.limits.spend
+        if found is None:
+            continue
+        if cap is not None and cap.amount < found.worst_case:
+            message = f"one event can cost {usd(found.worst_case)}, more than {cap} allows"
+            yield survey.error((*keys, "limits", "spend"), message, "raise it, or lower `context.tokens`")
+        if cap is not None and pipeline.limits.per_event is not None and pipeline.limits.per_event > cap.amount:
+            message = f"one event may cost {usd(pipeline.limits.per_event)}, more than {cap} allows in all"
+            yield survey.error((*keys, "limits", "per_event"), message, "lower it, or raise `spend`")
+
+
+@rule("money/budget")
+def budgets(survey: Survey) -> Iterator[Finding]:
+    """
+    A budget's labels are carried by a pipeline, and its alerts rise.
+    """
+    for name, budget in survey.declaration.budgets.items():
+        pipelines = [pipeline for _, pipeline in survey.pipelines]
+        if budget.labels and survey.complete and not any(_carries(p, dict(budget.labels)) for p in pipelines):
+            known = {f"{key}: {value}" for pipeline in pipelines for key, value in pipeline.labels.items()}
+            written = ", ".join(f"{key}: {value}" for key, value in budget.labels.items())
+            hint = did_you_mean(written, known, "no pipeline has labels")
+            yield survey.error_at_key(("budgets", name, "labels"), f"no pipeline carries {written!r}", hint)
+        if list(budget.alert_at) != sorted(set(budget.alert_at)):
+            yield survey.error(("budgets", name, "alert_at"), "the shares do not rise", "write for example [50%, 80%]")
