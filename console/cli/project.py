@@ -25,6 +25,7 @@ def load(file: Path) -> Loaded:
     """
     Read the declaration *file*, or `pipelines.yaml` in the folder *file*. Raises `Invalid`.
     """
+    import connectors
     import pipelines
 
     path = file / "pipelines.yaml" if file.is_dir() else file
@@ -34,6 +35,7 @@ def load(file: Path) -> Loaded:
             where=str(path),
             hint="go to your project, name one with -f, or make one: penstock init my-hub",
         )
+    connectors.extend(path.parent / "connectors")
     loaded = pipelines.load(path)
     if loaded.declaration is None:
         show_errors(loaded.findings, path)
