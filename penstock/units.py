@@ -186,11 +186,16 @@ class TokenRange(_Written):
     floor: int
     ceiling: int | None
 
-    _pattern = r"^(\d+k?)?(\.\.)?(\d+k?)?$"
+    _pattern = r"^(\d+k?(\.\.(\d+k?)?)?|\.\.\d+k?)$"
     _example = "60..120"
 
     def __str__(self) -> str:
         return f"{self.floor or ''}..{self.ceiling or ''}"
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        written = {"type": "string", "pattern": cls._pattern}
+        return {"anyOf": [{"type": "integer", "minimum": 1}, written], "examples": [cls._example]}
 
     @classmethod
     def parse(cls, text: Any) -> TokenRange:

@@ -114,9 +114,10 @@ def spec_of(model: Model) -> ModelSpec:
     Return *model* as the AI room knows it, without its key.
     """
     written = model.price
-    rates = written and Rates(
-        input=written.input, output=written.output, cache_read=written.cache_read, cache_write=written.cache_write
-    )
+    rates = None
+    if written is not None:
+        read, write = written.cache_read, written.cache_write
+        rates = Rates(input=written.input, output=written.output, cache_read=read, cache_write=write)
     return ModelSpec(
         name=model.model,
         provider=model.provider,

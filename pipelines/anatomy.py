@@ -1,0 +1,250 @@
+"""
+One pipeline: trigger, context, ask, deliver, limits.
+
+The string below a field is its description: editors and the reference show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from penstock.units import Amount, Duration, DurationRange, Rate, Spend, TokenRange, Tokens
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Expression = Annotated[str, Field(min_length=1, max_length=2000, json_schema_extra={"x-expression": True})]
+Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9_]*$")]
+EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_-]*$")]
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[int, Field(strict=True)]
+
+
+class Part(BaseModel):
+    """
+    A piece of the declaration: frozen, no unknown keys.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Trigger(Part):
+    """
+    Which events start a run.
+    """
+
+    connection: Name
+    """Whose events."""
+    events: tuple[EventType, ...] = Field(min_length=1)
+    """Types of events, e.g. `ticket.created`."""
+    where: Expression | None = None
+    """Only events for which this is true; sees `event`."""
+    changed: tuple[str, ...] | None = None
+    """Fields of which at least one must have changed (`event.data.changed`)."""
+    key: Expression | None = None
+    """What keeps order, in place of the event's own key; sees `event`."""
+    settle: DurationRange | None = None
+    """Waits until changes of a record have paused this long, then runs once on the newest."""
+    start: str | None = None
+    """From where a new pipeline reads; the next event when not set."""
+    max_age: Duration | None = None
+    """Older events are not run."""
+
+
+class Who(Part):
+    """
+    On whose behalf a run happens: for limits, cache and attribution.
+    """
+
+    tenant: Expression | None = None
+    """Sees `event`. Nothing is shared between tenants."""
+    user: Expression | None = None
+    """Sees `event`."""
+
+
+class Section(Part):
+    """
+    A named part of the context with a priority and token bounds.
+    """
+
+    from_: Expression | None = Field(default=None, alias="from")
+    """A part of the event, e.g. `event.data`."""
+    fetch: Target | None = None
+    """A lookup: `connection.lookup`."""
+    by: Expression | None = None
+    """Which record to fetch; sees `event` and the sections above."""
+    fields: tuple[str, ...] | None = None
+    """What is printed; everything when not set."""
+    template: str | None = None
+    """Prints one `item`, in place of `key: value` lines."""
+    newest: Annotated[Number, Field(ge=1, le=1000)] | None = None
+    """Records at most, the newest ones."""
+    first: Annotated[Number, Field(ge=1, le=1000)] | None = None
+    """Records at most, in the order they come."""
+    tokens: TokenRange = TokenRange(floor=0, ceiling=None)
+    """At least and at most, e.g. `60..120`, `..500`, `300..`."""
+    cut: Literal["end", "start", "middle"] = "end"
+    """Where text is left out when it does not fit."""
+    optional: Flag = False
+    """True: nothing found, or a failing lookup, leaves it empty."""
+    priority: Annotated[Number, Field(ge=1, le=99)] = 1
+    """1 is cut last."""
+    trusted: Flag = False
+    """True frames it without a nonce: for text your own people wrote."""
+
+
+class Context(Part):
+    """
+    What the model may know, under a token budget.
+    """
+
+    tokens: Tokens
+    """All sections together at most; instructions and answer come on top."""
+    sections: Mapping[Identifier, Section] = Field(min_length=1)
+    """In the order they stand in the prompt."""
+
+
+class Ask(Part):
+    """
+    The one question of a pipeline.
+    """
+
+    model: Name | None = None
+    """One of `models`."""
+    route: Name | None = None
+    """One of `routes`, in place of `model`."""
+    template: str
+    """A file in `templates/` with the blocks `system` and `user`."""
+    output: str
+    """A JSON Schema in `schemas/`: what the answer looks like."""
+    max_output: Tokens = 500
+    """Tokens the answer may have."""
+    timeout: Duration = 60.0
+    """Of one call."""
+    cache: Duration | None = None
+    """How long an answer to the same question is used again."""
+    mode: Literal["live", "batch"] = "live"
+    """`batch` is cheaper and may take hours."""
+    within: Duration | None = None
+    """How long a batch may take."""
+
+
+class SetField(Part):
+    """
+    One field to write.
+    """
+
+    value: Expression
+    """Sees `event`, `output` and `record`."""
+    only_if: Literal["empty"] | None = None
+    """Only when the field of the record is empty."""
+    min_confidence: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
+    """Only when `output.confidence` is at least this."""
+
+
+class Deliver(Part):
+    """
+    One write of the answer into a system.
+    """
+
+    to: Target
+    """An action: `connection.action`."""
+    name: Name | Target | None = None
+    """What the step is called; `to` when not set."""
+    record: Expression | None = None
+    """Which record to write to; sees `event`. `event.subject` when not set."""
+    when: Expression | None = None
+    """Only when this is true; sees `event`, `output` and `record`."""
+    unless: Expression | None = None
+    """Not when this is true; sees `event`, `output` and `record` as it is right before the write."""
+    template: str | None = None
+    """A file in `templates/`: the text to write."""
+    set: Mapping[str, SetField] | None = None
+    """The fields to write."""
+    write: Literal["add", "replace-own"] | None = None
+    """`replace-own` changes what we wrote before, where the action can."""
+    show_progress: Flag = False
+    """Tells people that an answer is under way."""
+    expires: Duration | None = None
+    """How long a person has to approve it."""
+    if_record_changed: Literal["rerun", "skip", "write"] | None = None
+    """What to do when somebody changed the record meanwhile."""
+    on_unknown: Literal["park", "resend"] = "park"
+    """Blind actions only: what to do when nobody can tell whether the write took effect."""
+
+    @property
+    def step(self) -> str:
+        """
+        The step's name: *name*, by default *to*; never a position.
+        """
+        return self.name or self.to
+
+
+class Use(Part):
+    """
+    Another route, instead of waiting or dropping.
+    """
+
+    use: Name
+
+
+class Limits(Part):
+    """
+    What a pipeline may cost and do.
+    """
+
+    spend: Spend | None = None
+    """Money per day or month, e.g. `25 USD/day`."""
+    per_event: Amount | None = None
+    """Money for one event at most, repairs and escalation included."""
+    per_user: Rate | None = None
+    """Events per user, e.g. `20/hour`."""
+    per_key: Rate | None = None
+    """Events per record, e.g. `6/day`."""
+    at_limit: Literal["hold", "drop"] | Use | None = None
+    """What happens to events over a limit."""
+
+
+class OnError(Part):
+    """
+    How often and how patiently a failing event is tried again.
+    """
+
+    retry: Annotated[Number, Field(ge=0, le=20)] = 4
+    """Further tries of a failing event."""
+    backoff: DurationRange = DurationRange(low=2.0, high=60.0)
+    """From the first to the longest pause between tries."""
+    give_up_after: Duration = 86400.0
+    """From the first try on."""
+
+
+class Rollout(Part):
+    """
+    How far a pipeline may act.
+    """
+
+    mode: Literal["shadow", "draft", "canary", "live"] = "live"
+    """`shadow` writes nothing, `draft` leaves drafts, `canary` acts for a part."""
+
+
+class Pipeline(Part):
+    """
+    Trigger, context, ask, deliver, limits.
+    """
+
+    description: str | None = None
+    """What it is for, in one sentence."""
+    owner: str | None = None
+    """Who answers for it."""
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    """For budgets and cost reports, e.g. `{team: support}`."""
+    trigger: Trigger
+    who: Who = Who()
+    context: Context
+    ask: Ask
+    deliver: tuple[Deliver, ...] = Field(min_length=1)
+    limits: Limits = Limits()
+    on_error: OnError = OnError()
+    rollout: Rollout = Rollout()
