@@ -19,6 +19,7 @@ from engine.ingress import Ingress
 from engine.runner import Runner
 from ledger.contract import Ledger
 from penstock.clock import Clock
+from penstock.errors import Unavailable
 from penstock.http import Http
 from pipelines.plan import Plan
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 PREFIX = "penstock"
 PARTITIONS = 12
 HEALTH_TIMEOUT = 5.0  # seconds
+PRUNE_EVERY = 3600.0  # seconds
 WHOAMI_AGAIN = 30.0  # seconds until a system that did not say who we are is asked again
 
 
@@ -72,7 +74,7 @@ class Engine:
             list(self.runners.values()), bus=bus, ledger=ledger, clock=clock, topic=topic, in_flight=in_flight
         )
         self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=topic)
-        self._whoami: list[asyncio.Task[None]] = []
+        self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """
@@ -84,16 +86,17 @@ class Engine:
             await self._ledger.remember_config(plan.config_hash, plan.config_text)
         await self._gates.load()
         unknown = [name for name, ok in zip(self._connectors, await self._identify(), strict=True) if not ok]
-        self._whoami = [asyncio.create_task(self._keep_asking(name)) for name in unknown]
+        self._chores = [asyncio.create_task(self._keep_asking(name)) for name in unknown]
+        self._chores.append(asyncio.create_task(self._prune()))
         await self.executor.start()
 
     async def stop(self, grace: float = 20.0) -> None:
         """
         Let what runs finish for *grace* seconds, then leave.
         """
-        for task in self._whoami:
+        for task in self._chores:
             task.cancel()
-        await asyncio.gather(*self._whoami, return_exceptions=True)
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self.executor.stop(grace)
 
     async def health(self, connection: str) -> Health:
@@ -129,3 +132,14 @@ class Engine:
             await self._clock.sleep(WHOAMI_AGAIN)
             if (await self.health(name)).state == "ok":
                 return
+
+    async def _prune(self) -> None:
+        """
+        Forget the details of runs that ended longer ago than `hub.keep`; their identities stay.
+        """
+        while True:
+            try:
+                await self._ledger.prune()
+            except Unavailable as error:
+                log.warning("pruning: %s", error)
+            await self._clock.sleep(PRUNE_EVERY)
