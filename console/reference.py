@@ -76,12 +76,26 @@ def yaml_page() -> str:
 
     schema = Declaration.model_json_schema(by_alias=True)
     lines = ["# pipelines.yaml", GENERATED]
-    lines.append("The same as JSON Schema: `penstock schema`. Keys marked later are checked, and refused by `run`.\n")
+    lines.append(
+        "The same as JSON Schema: `penstock schema`. [Some keys](#later) are checked and not carried out yet.\n"
+    )
     lines += _table("At the top", schema)
     for name, part in schema.get("$defs", {}).items():
         if part.get("properties"):
             lines += _table(_words(name), part)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_later()]) + "\n"
+
+
+def _later() -> list[str]:
+    from pipelines.later import TABLE
+
+    lines = [
+        "## Later\n",
+        "`check` proves these keys; `run` refuses them in this version.\n",
+        "| key | until then |",
+        "|---|---|",
+    ]
+    return [*lines, *(f"| `{later.keys}` | {_one_line(later.meanwhile)} |" for later in TABLE)]
 
 
 def _words(name: str) -> str:

@@ -169,7 +169,12 @@ def compare(expected: Expected, outcome: Outcome) -> list[Mismatch]:
     """
     Return everything in *outcome* that is not as *expected*.
     """
-    return [*_ending(expected, outcome), *_context(expected, outcome), *_actions(expected, outcome), *_cost(expected, outcome)]
+    return [
+        *_ending(expected, outcome),
+        *_context(expected, outcome),
+        *_actions(expected, outcome),
+        *_cost(expected, outcome),
+    ]
 
 
 def kept(section: SectionReceipt) -> Kept:

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -146,13 +147,18 @@ def _penstock(words: list[str], folder: Path) -> subprocess.CompletedProcess[str
     return ended
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def _run_and_stop(folder: Path, snippet: Snippet) -> None:
     """
     Start the hub on a free port, wait until it takes deliveries, stop it as an operator does.
     """
     file = folder / "pipelines.yaml"
     words = file.read_text()
-    file.write_text(words.replace("version: 1\n", "version: 1\nhub: {listen: '127.0.0.1:0'}\n"))
+    file.write_text(words.replace("version: 1\n", f"version: 1\nhub: {{listen: '127.0.0.1:{_free_port()}'}}\n"))
     hub = subprocess.Popen(
         [sys.executable, "-m", "penstock", "run"], cwd=folder, env=_environment(), stderr=subprocess.PIPE, text=True
     )

@@ -55,7 +55,11 @@ OUTCOME = Outcome(
         {"prompt_contains": "88-2047", "prompt_lacks": ["secret"]},
         {"prompt_contains": ["You brief", "lost"]},
         {"tokens_at_most": 900},
-        {"actions": [{"to": "helpdesk.note", "record": "4711", "text_contains": "parcel", "fields": {"mood": "angry"}}]},
+        {
+            "actions": [
+                {"to": "helpdesk.note", "record": "4711", "text_contains": "parcel", "fields": {"mood": "angry"}}
+            ]
+        },
         {"spend_at_most": "0.0015 USD", "calls": 1},
     ],
 )
