@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import heapq
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from bus.contract import Bus, Message, Partition, Subscription
+from bus.contract import Bus, Message
+from engine.intake import Intake, Item, Lane
 from engine.patience import firmly
 from engine.runner import Runner
-from engine.watermark import Watermark
-from ledger.contract import Claim, Known, Ledger, NewRun, PickedUp
+from ledger.contract import Claim, Known, Ledger, PickedUp
 from penstock.clock import Clock
 from penstock.errors import Fenced, PenstockError
 from schemas.events import Event
@@ -31,8 +28,6 @@ from schemas.events import Event
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 256  # runs at once, all pipelines together
-WINDOW = 32_768  # messages received and not finished, per pipeline
-WINDOW_BYTES = 64 * 1024 * 1024
 FETCH = 500  # messages per fetch
 FETCH_WAIT = 0.5  # seconds
 COMMIT_EVERY = 0.5  # seconds
@@ -41,103 +36,6 @@ LANE_MOST = 64  # items of a lane kept in memory
 HEAD_MOST = 60.0  # seconds a head may keep its offset back
 PICK_UP_EVERY = 1.0  # seconds at most between looks at what is due
 PICK_UP_MOST = 64  # waiting runs taken at once
-
-
-@dataclass(slots=True)
-class _Item:
-    """
-    One message on its way.
-    """
-
-    intake: _Intake
-    message: Message
-    event: Event
-    new: NewRun
-    order: int
-    since: float
-    released: bool = False
-
-    @property
-    def body(self) -> bytes:
-        return self.event.to_json()
-
-    def passed(self) -> None:
-        """
-        Let the partition's position pass this message, once.
-        """
-        if not self.released:
-            self.released = True
-            self.intake.finish(self.message)
-
-
-@dataclass(slots=True)
-class _Lane:
-    queue: deque[_Item] = field(default_factory=deque)
-    running: _Item | None = None
-    spilling: bool = False
-
-
-class _Intake:
-    """
-    One pipeline's side of the executor: its subscription, lanes and positions.
-    """
-
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
-        self.subscription: Subscription | None = None
-        self.assigned: set[Partition] = set()
-        self.marks: dict[Partition, Watermark] = {}
-        self.lanes: dict[str, _Lane] = {}
-        self.held = 0
-        self.held_bytes = 0
-        self.paused = False
-
-    def receive(self, message: Message) -> bool:
-        """
-        Note a fetched message; False when it is already being worked on.
-        """
-        if not self.marks.setdefault(message.source, Watermark()).add(message.offset):
-            return False
-        self.held += 1
-        self.held_bytes += message.size
-        return True
-
-    def finish(self, message: Message) -> None:
-        mark = self.marks.get(message.source)
-        if mark is not None:
-            mark.finish(message.offset)
-        self.held -= 1
-        self.held_bytes -= message.size
-
-    def regulate(self) -> None:
-        """
-        Pause fetching when the window is full, resume when half of it is free.
-        """
-        partitions = list(self.assigned)
-        if self.subscription is None:
-            return
-        full = self.held >= WINDOW or self.held_bytes >= WINDOW_BYTES
-        low = self.held <= WINDOW // 2 and self.held_bytes <= WINDOW_BYTES // 2
-        if full and not self.paused:
-            self.subscription.pause(partitions)
-            self.paused = True
-        elif low and self.paused:
-            self.subscription.resume(partitions)
-            self.paused = False
-
-    async def commit(self) -> None:
-        """
-        Store the positions that moved.
-        """
-        moved = {
-            partition: mark.position
-            for partition, mark in self.marks.items()
-            if mark.position is not None and mark.position != mark.committed
-        }
-        if moved and self.subscription is not None:
-            await self.subscription.commit(moved)
-            for partition, position in moved.items():
-                self.marks[partition].committed = position
 
 
 class Executor:
@@ -155,7 +53,7 @@ class Executor:
         topic: Callable[[str], str],
         in_flight: int = IN_FLIGHT,
     ) -> None:
-        self._intakes = {runner.plan.name: _Intake(runner) for runner in runners}
+        self._intakes = {runner.plan.name: Intake(runner) for runner in runners}
         self._bus = bus
         self._ledger = ledger
         self._clock = clock
@@ -178,7 +76,7 @@ class Executor:
         for name, intake in self._intakes.items():
             topic = self._topic(intake.runner.plan.connection)
             intake.subscription = await self._bus.subscribe(
-                topic, name, on_assigned=self._assigned(intake), on_revoked=self._revoked(intake)
+                topic, name, on_assigned=intake.assigned, on_revoked=intake.revoked
             )
         loops = [self._fetching(intake) for intake in self._intakes.values()]
         loops += [
@@ -223,7 +121,7 @@ class Executor:
 
     # ---- intake -----------------------------------------------------------------------------
 
-    async def _fetching(self, intake: _Intake) -> None:
+    async def _fetching(self, intake: Intake) -> None:
         assert intake.subscription is not None
         while True:
             try:
@@ -237,7 +135,7 @@ class Executor:
                 log.warning("fetching for %s: %s", intake.runner.plan.name, error)
                 await self._clock.sleep(1.0)
 
-    async def _take_in(self, intake: _Intake, messages: Sequence[Message]) -> None:
+    async def _take_in(self, intake: Intake, messages: Sequence[Message]) -> None:
         items = [item for message in messages if (item := await self._read(intake, message))]
         known = await firmly(self._clock, lambda: self._ledger.recognise([item.new.run for item in items]))
         ends: list[Coroutine[Any, Any, None]] = []
@@ -252,77 +150,42 @@ class Executor:
         await asyncio.gather(*ends)
         self._dispatch()
 
-    async def _read(self, intake: _Intake, message: Message) -> _Item | None:
+    async def _read(self, intake: Intake, message: Message) -> Item | None:
         if not intake.receive(message):
             return None
-        plan = intake.runner.plan
         try:
             event = Event.from_kafka(list(message.headers), message.value)
         except ValueError as error:
-            await self._unreadable(intake, message, error)
+            why = f"The message is not a CloudEvent: {str(error).splitlines()[0]}"
+            await firmly(self._clock, lambda: self._ledger.conclude(intake.runner.unreadable(message), "dead", why))
+            intake.finish(message)
             return None
-        new = NewRun(
-            tenant=intake.runner.tenant(event),
-            pipeline=plan.name,
-            lane=event.key,
-            source=event.source,
-            event_id=event.id,
-            subject=event.subject,
-            body_hash=hashlib.sha256(message.value).hexdigest()[:32],
-            config_hash=plan.config_hash,
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            bus_time=message.timestamp_ms,
-        )
-        return _Item(intake, message, event, new, next(self._order), self._clock.monotonic())
+        new = intake.runner.offer(event, message)
+        return Item(intake, message, event, new, next(self._order), self._clock.monotonic())
 
-    async def _unreadable(self, intake: _Intake, message: Message, error: ValueError) -> None:
-        """
-        Give a message that is no event a verdict under its place on the bus.
-        """
-        place = f"bus:{message.topic}/{message.partition}/{message.offset}"
-        plan = intake.runner.plan
-        new = NewRun(
-            pipeline=plan.name,
-            lane=f"event:{place}",
-            source="penstock:bus",
-            event_id=place,
-            subject=place,
-            body_hash=hashlib.sha256(message.value).hexdigest()[:32],
-            config_hash=plan.config_hash,
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            bus_time=message.timestamp_ms,
-        )
-        why = f"The message is not a CloudEvent: {str(error).splitlines()[0]}"
-        await firmly(self._clock, lambda: self._ledger.conclude(new, "dead", why, body=None))
-        intake.finish(message)
-
-    async def _seen(self, item: _Item, known: Known) -> None:
+    async def _seen(self, item: Item, known: Known) -> None:
         if known.state == "running":  # adopt it: whoever runs it may die without its event
             await self._admit(item)
         else:
             await firmly(self._clock, lambda: self._ledger.redelivered([item.new.run]))
         item.passed()
 
-    async def _concluded(self, item: _Item, verdict: Any, why: str) -> None:
+    async def _concluded(self, item: Item, verdict: Any, why: str) -> None:
         await firmly(self._clock, lambda: self._ledger.conclude(item.new, verdict, why, body=item.body))
         item.passed()
 
-    async def _admit(self, item: _Item) -> None:
+    async def _admit(self, item: Item) -> None:
         await firmly(self._clock, lambda: self._ledger.admit(item.new, item.body, reason="behind"))
 
     # ---- lanes ------------------------------------------------------------------------------
 
-    def _enqueue(self, item: _Item) -> None:
-        lane = item.intake.lanes.setdefault(item.new.lane, _Lane())
+    def _enqueue(self, item: Item) -> None:
+        lane = item.intake.lanes.setdefault(item.new.lane, Lane())
         lane.queue.append(item)
-        if lane.running is None and not lane.spilling and len(lane.queue) == 1:
+        if lane.idle and len(lane.queue) == 1:
             self._offer(item)
 
-    def _offer(self, item: _Item) -> None:
+    def _offer(self, item: Item) -> None:
         heapq.heappush(self._ready, (item.order, item.new.pipeline, item.new.lane))
 
     def _dispatch(self) -> None:
@@ -332,7 +195,7 @@ class Executor:
         while self._free > 0 and self._ready and not self._stopping:
             _, pipeline, key = heapq.heappop(self._ready)
             lane = self._intakes[pipeline].lanes.get(key)
-            if lane is None or lane.running is not None or lane.spilling or not lane.queue:
+            if lane is None or not lane.idle or not lane.queue:
                 continue
             lane.running = lane.queue.popleft()
             self._spawn(self._work(lane, lane.running))
@@ -352,7 +215,7 @@ class Executor:
         if not self._stopping:
             self._dispatch()
 
-    async def _work(self, lane: _Lane, item: _Item) -> None:
+    async def _work(self, lane: Lane, item: Item) -> None:
         passed = False
         try:
             await self._run(item)
@@ -363,7 +226,7 @@ class Executor:
             if passed:
                 self._next(item, lane)
 
-    def _next(self, item: _Item, lane: _Lane) -> None:
+    def _next(self, item: Item, lane: Lane) -> None:
         if lane.spilling:
             return
         if lane.queue:
@@ -371,7 +234,7 @@ class Executor:
         else:
             item.intake.lanes.pop(item.new.lane, None)
 
-    async def _run(self, item: _Item) -> None:
+    async def _run(self, item: Item) -> None:
         """
         Offer one item to the ledger; return when its offset may be passed.
         """
@@ -432,7 +295,7 @@ class Executor:
                     await self._admit(head)  # its event is safe now; its own end still decides its verdict
                     head.passed()
 
-    async def _spill(self, intake: _Intake, lane: _Lane) -> None:
+    async def _spill(self, intake: Intake, lane: Lane) -> None:
         lane.spilling = True
         key = lane.queue[0].new.lane
         try:
@@ -455,35 +318,6 @@ class Executor:
     async def _commit(self) -> None:
         for intake in self._intakes.values():
             await intake.commit()
-
-    def _assigned(self, intake: _Intake) -> Callable[[Sequence[Partition]], Coroutine[Any, Any, None]]:
-        async def assigned(partitions: Sequence[Partition]) -> None:
-            intake.assigned.update(partitions)
-            if intake.paused and intake.subscription is not None:
-                intake.subscription.pause(partitions)
-
-        return assigned
-
-    def _revoked(self, intake: _Intake) -> Callable[[Sequence[Partition]], Coroutine[Any, Any, None]]:
-        async def revoked(partitions: Sequence[Partition]) -> None:
-            """
-            Withdraw what has not started; what runs goes on under its lane.
-            """
-            gone = set(partitions)
-            for key, lane in list(intake.lanes.items()):
-                for item in [item for item in lane.queue if item.message.source in gone]:
-                    lane.queue.remove(item)
-                    intake.held -= 1
-                    intake.held_bytes -= item.message.size
-                if not lane.queue and lane.running is None:
-                    intake.lanes.pop(key, None)
-            with contextlib.suppress(PenstockError):
-                await intake.commit()
-            intake.assigned -= gone
-            for partition in gone:
-                intake.marks.pop(partition, None)
-
-        return revoked
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:

@@ -22,10 +22,10 @@ from engine.props import MadeUpSecrets, connections
 from engine.runner import Runner
 from engine.script import Script
 from engine.stage import Played
-from ledger.contract import Claim, Ledger, NewRun
+from ledger.contract import Claim, Ledger
 from penstock.clock import ManualClock
 from pipelines.models import model_spec
-from pipelines.plan import Plan, compile_pipeline
+from pipelines.plan import compile_pipeline
 from pipelines.testing import Case, Outcome, Performed
 from schemas.entries import Prompt, Receipt, RunDetail
 from schemas.events import Event
@@ -77,7 +77,7 @@ async def _through(runner: Runner, ledger: Ledger, event: Event) -> str:
     """
     Take *event* through the runner once, as the executor does; return the run's id.
     """
-    new = _new_run(runner.plan, runner.tenant(event), event)
+    new = runner.offer(event)
     judged = runner.judge(event)
     body = event.to_json()
     if judged is not None:
@@ -87,23 +87,6 @@ async def _through(runner: Runner, ledger: Ledger, event: Event) -> str:
     if isinstance(claim, Claim):
         await runner.handle(claim, event, body)
     return new.run
-
-
-def _new_run(plan: Plan, tenant: str, event: Event) -> NewRun:
-    return NewRun(
-        tenant=tenant,
-        pipeline=plan.name,
-        lane=event.key,
-        source=event.source,
-        event_id=event.id,
-        subject=event.subject,
-        body_hash="",
-        config_hash=plan.config_hash,
-        topic="rehearsal",
-        partition=0,
-        offset=0,
-        bus_time=0,
-    )
 
 
 async def _outcome(ledger: Ledger, run: str, runner: Runner, performed: list[Performed]) -> Outcome:

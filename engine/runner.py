@@ -7,18 +7,20 @@ exactly one transition of the ledger: final, waiting or aside.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ai import AI, AIError
+from bus.contract import Message
 from connectors.contract import Connector
 from engine.delivering import Delivering, Parked
 from engine.echoes import EchoPending, echo_of
 from engine.gates import AtGate, Gates
 from engine.lookups import Lookups
 from engine.patience import firmly
-from ledger.contract import Claim, Ledger
+from ledger.contract import Claim, Ledger, NewRun
 from penstock.clock import Clock
 from penstock.errors import (
     AuthFailed,
@@ -77,14 +79,39 @@ class Runner:
 
     # ---- before anything may cost -----------------------------------------------------------
 
-    def tenant(self, event: Event) -> str:
+    def offer(self, event: Event, message: Message | None = None) -> NewRun:
         """
-        Return the tenant of *event*; empty when the pipeline names none or the event lacks it.
+        Return *event* as the run it would be; *message* is where the bus had it.
         """
         try:
-            return self.plan.tenant(event)
+            tenant = self.plan.tenant(event)
         except PenstockError:
-            return ""  # `judge` gives such an event its verdict
+            tenant = ""  # `judge` gives such an event its verdict
+        return NewRun(
+            tenant=tenant,
+            pipeline=self.plan.name,
+            lane=event.key,
+            source=event.source,
+            event_id=event.id,
+            subject=event.subject,
+            config_hash=self.plan.config_hash,
+            **_place(message, event.to_json()),
+        )
+
+    def unreadable(self, message: Message) -> NewRun:
+        """
+        Return a message that is no event as a run, named after its place on the bus.
+        """
+        place = f"bus:{message.topic}/{message.partition}/{message.offset}"
+        return NewRun(
+            pipeline=self.plan.name,
+            lane=f"event:{place}",
+            source="penstock:bus",
+            event_id=place,
+            subject=place,
+            config_hash=self.plan.config_hash,
+            **_place(message, message.value),
+        )
 
     def judge(self, event: Event) -> tuple[Verdict, str] | None:
         """
@@ -215,6 +242,18 @@ class Runner:
             return last or (self._ledger.finish, (claim, "dead"), {"why": tried, "body": body})
         due = self._clock.now_ms() + int(pause * 1000)
         return self._ledger.wait, (claim, "retry", body), {"why": why, "due_at": due, "attempt": True}
+
+
+def _place(message: Message | None, body: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = {"body_hash": hashlib.sha256(body).hexdigest()[:32]}
+    if message is None:
+        return found | {"topic": "", "partition": 0, "offset": 0, "bus_time": 0}
+    return found | {
+        "topic": message.topic,
+        "partition": message.partition,
+        "offset": message.offset,
+        "bus_time": message.timestamp_ms,
+    }
 
 
 _End = tuple[Callable[..., Awaitable[None]], tuple[Any, ...], dict[str, Any]]

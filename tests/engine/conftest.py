@@ -16,7 +16,7 @@ import pytest
 import ledger as ledger_room
 from connectors.contract import Action, Call, Delivery, Health, Lookup, Received, Sample, Written
 from engine import Gates, Runner
-from ledger.contract import Claim, Known, Ledger, NewRun
+from ledger.contract import Claim, Known, Ledger
 from penstock.clock import SystemClock
 from penstock.errors import NotFound
 from pipelines.declaration import Declaration
@@ -239,7 +239,7 @@ class World:
         """
         Judge, claim and handle *event* as the executor would; return what the ledger says.
         """
-        new = self.new(runner, event)
+        new = runner.offer(event)
         ledger = ledger or self.ledger
         judged = runner.judge(event)
         if judged is not None:
@@ -265,22 +265,6 @@ class World:
             probing = one.gate if one.probe else None
             await runner.handle(one.claim, Event.from_json(one.body), one.body, probing=probing)
         return len(picked)
-
-    def new(self, runner: Runner, event: Event) -> NewRun:
-        return NewRun(
-            tenant=runner.tenant(event),
-            pipeline="p",
-            lane=event.key,
-            source=event.source,
-            event_id=event.id,
-            subject=event.subject,
-            body_hash="b",
-            config_hash=runner.plan.config_hash,
-            topic="t",
-            partition=0,
-            offset=0,
-            bus_time=self.clock.now_ms(),
-        )
 
 
 @pytest.fixture

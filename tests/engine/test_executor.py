@@ -17,8 +17,9 @@ import pytest
 import bus as bus_room
 import ledger as ledger_room
 from bus.contract import Bus, Outgoing, Partition
-from engine import Executor
+from engine import Executor, Runner
 from engine import executor as executor_module
+from engine import intake as intake_module
 from ledger.contract import Claim, Ledger, RunQuery, run_id
 from penstock.clock import SystemClock
 from schemas.entries import Verdict
@@ -44,10 +45,10 @@ class ScriptedRunner:
 
     @property
     def plan(self) -> Any:
-        return SimpleNamespace(name=self.name, connection="desk", config_hash="c")
+        return SimpleNamespace(name=self.name, connection="desk", config_hash="c", tenant=lambda _event: "")
 
-    def tenant(self, _event: Event) -> str:
-        return ""
+    offer = Runner.offer
+    unreadable = Runner.unreadable
 
     def judge(self, event: Event) -> tuple[Verdict, str] | None:
         return self.unwanted(event)
@@ -104,7 +105,7 @@ class Bench:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - a test looks, nobody tells it
                 await asyncio.sleep(0.005)
 
     async def committed(self, group: str = "p") -> int:
@@ -283,7 +284,7 @@ async def test_a_full_window_pauses_and_loses_nothing(bench: Bench, monkeypatch:
     """
     With a window of twenty, two hundred events all run and memory never holds many more than it.
     """
-    monkeypatch.setattr(executor_module, "WINDOW", 20)
+    monkeypatch.setattr(intake_module, "WINDOW", 20)
     monkeypatch.setattr(executor_module, "FETCH", 10)
     most = 0
 
@@ -315,7 +316,7 @@ async def test_withdrawn_messages_stay_below_the_position(bench: Bench) -> None:
         intake = executor._intakes["p"]
         await bench.until(lambda: executor.held == 10 and executor.running == 1)
         partition: Partition = next(iter(intake.marks))
-        await executor._revoked(intake)([partition])
+        await intake.revoked([partition])
 
         assert intake.subscription is not None
         assert (await intake.subscription.committed()).get(partition, 0) == 0

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-import bus as bus_room
 import httpx
 import pytest
+
+import bus as bus_room
 from connectors.contract import Delivery, Received, Reply
 from engine import Ingress
 from penstock.clock import SystemClock
@@ -98,7 +99,7 @@ async def test_a_good_delivery_is_durable_before_202(client: httpx.AsyncClient, 
         ("/in/desk/more", b"ok", JSON, 404),
     ],
 )
-async def test_what_cannot_be_taken_leaves_no_event(  # noqa: PLR0917
+async def test_what_cannot_be_taken_leaves_no_event(
     client: httpx.AsyncClient, bus: Any, path: str, content: bytes, headers: dict[str, str], status: int
 ) -> None:
     """

@@ -1,0 +1,167 @@
+"""
+One pipeline's side of the executor: its subscription, its lanes, and how far it may be committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bus.contract import Message, Partition, Subscription
+from engine.runner import Runner
+from engine.watermark import Watermark
+from ledger.contract import NewRun
+from penstock.errors import PenstockError
+from schemas.events import Event
+
+WINDOW = 32_768  # messages received and not finished, per pipeline
+WINDOW_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Item:
+    """
+    One message on its way.
+    """
+
+    intake: Intake
+    message: Message
+    event: Event
+    new: NewRun
+    order: int
+    """Arrival, over all pipelines: the oldest ready head runs first."""
+    since: float
+    """Monotonic seconds."""
+    released: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """
+        The event in structured JSON form.
+        """
+        return self.event.to_json()
+
+    def passed(self) -> None:
+        """
+        Let the partition's position pass this message, once.
+        """
+        if not self.released:
+            self.released = True
+            self.intake.finish(self.message)
+
+
+@dataclass(slots=True)
+class Lane:
+    """
+    What is in memory of one lane.
+    """
+
+    queue: deque[Item] = field(default_factory=deque)
+    running: Item | None = None
+    spilling: bool = False
+    """True while its queue moves into the ledger; nothing of it may start meanwhile."""
+
+    @property
+    def idle(self) -> bool:
+        """
+        Whether its next item may start.
+        """
+        return self.running is None and not self.spilling
+
+
+class Intake:
+    """
+    What a pipeline has received and not finished.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.subscription: Subscription | None = None
+        self.lanes: dict[str, Lane] = {}
+        self.marks: dict[Partition, Watermark] = {}
+        self.held = 0
+        """Messages received and not finished."""
+        self.paused = False
+        self._held_bytes = 0
+        self._assigned: set[Partition] = set()
+
+    def receive(self, message: Message) -> bool:
+        """
+        Note a fetched message; False when it is already being worked on.
+        """
+        if not self.marks.setdefault(message.source, Watermark()).add(message.offset):
+            return False
+        self.held += 1
+        self._held_bytes += message.size
+        return True
+
+    def finish(self, message: Message) -> None:
+        """
+        Note that *message* needs no redelivery any more.
+        """
+        mark = self.marks.get(message.source)
+        if mark is not None:
+            mark.finish(message.offset)
+        self._let_go(message)
+
+    def regulate(self) -> None:
+        """
+        Pause fetching when the window is full, resume when half of it is free.
+        """
+        if self.subscription is None:
+            return
+        partitions = list(self._assigned)
+        full = self.held >= WINDOW or self._held_bytes >= WINDOW_BYTES
+        low = self.held <= WINDOW // 2 and self._held_bytes <= WINDOW_BYTES // 2
+        if full and not self.paused:
+            self.subscription.pause(partitions)
+            self.paused = True
+        elif low and self.paused:
+            self.subscription.resume(partitions)
+            self.paused = False
+
+    async def commit(self) -> None:
+        """
+        Store the positions that moved.
+        """
+        moved = {
+            partition: mark.position
+            for partition, mark in self.marks.items()
+            if mark.position is not None and mark.position != mark.committed
+        }
+        if moved and self.subscription is not None:
+            await self.subscription.commit(moved)
+            for partition, position in moved.items():
+                if partition in self.marks:
+                    self.marks[partition].committed = position
+
+    async def assigned(self, partitions: Sequence[Partition]) -> None:
+        """
+        Take partitions over.
+        """
+        self._assigned.update(partitions)
+        if self.paused and self.subscription is not None:
+            self.subscription.pause(partitions)
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        """
+        Withdraw what has not started, commit, forget; what runs goes on under its lane.
+        """
+        gone = set(partitions)
+        for key, lane in list(self.lanes.items()):
+            for item in [item for item in lane.queue if item.message.source in gone]:
+                lane.queue.remove(item)
+                self._let_go(item.message)
+            if not lane.queue and lane.idle:
+                self.lanes.pop(key, None)
+        with contextlib.suppress(PenstockError):
+            await self.commit()
+        self._assigned -= gone
+        for partition in gone:
+            self.marks.pop(partition, None)
+
+    def _let_go(self, message: Message) -> None:
+        self.held -= 1
+        self._held_bytes -= message.size
