@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench build journey-github lock clean
+.PHONY: help setup demo test check format bench build docs journey-github lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -49,6 +49,10 @@ bench: $(INSTALLED) ## measure what we promise about speed, as ratios
 
 build: $(INSTALLED) ## build dist/*.tar.gz and, from it, dist/*.whl
 	@$(PYTHON_IN) -m build --no-isolation
+
+docs: $(INSTALLED) ## make the generated pages and the README's picture anew
+	@$(PYTHON_IN) -m console.reference
+	@$(PYTHON_IN) -m console.demo.picture docs/demo.svg
 
 journey-github: $(INSTALLED) ## send recorded GitHub webhooks to a running hub: PAYLOADS=folder
 	@test -d "$(PAYLOADS)" || { echo "Which payloads? make journey-github PAYLOADS=folder-of-json-files" >&2; exit 2; }

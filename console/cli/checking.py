@@ -9,7 +9,7 @@ from pathlib import Path
 from console.cli.exits import Exit
 from console.cli.streams import say, write
 from penstock.errors import Invalid
-from pipelines import check as checker
+from pipelines.check import run as run_check
 
 
 def check(path: Path, *, form: str, strict: bool) -> int:
@@ -21,7 +21,7 @@ def check(path: Path, *, form: str, strict: bool) -> int:
         raise Invalid(
             "there is no such file", where=str(file), hint="name the declaration, or make one: penstock init my-hub"
         )
-    report = checker.run(file)
+    report = run_check(file)
     write(report.render(form))
     errors = [finding for finding in report.findings if finding.severity == "error"]
     if form == "text":

@@ -73,17 +73,17 @@ def _ended(error: Exception) -> int:
     from penstock.errors import PenstockError
 
     if os.environ.get("PENSTOCK_TRACEBACK") == "1":
-        traceback.print_exception(error)
+        sys.stderr.write(_traced(error))
     if isinstance(error, TyperException):
         sys.stderr.write(f"error: {error.format_message()}\nnext: penstock --help\n")
         return Exit.USAGE
     if isinstance(error, PenstockError):
         code = exit_code(error)
-        advice = _NEXT.get(Exit(code))
-        sys.stderr.write(f"error: {error}\n" + (f"{advice}\n" if advice else ""))
+        advice = None if getattr(error, "hint", None) else _NEXT.get(Exit(code))
+        sys.stderr.write(f"error: {_hidden(str(error))}\n" + (f"{advice}\n" if advice else ""))
         return code
     sys.stderr.write(
-        f"error: {type(error).__name__}: {error}\nThis was not foreseen; the details are in {_logged(error)}.\n"
+        f"error: {type(error).__name__}: {_hidden(str(error))}\nThis was not foreseen; the details are in {_logged(error)}.\n"
         "next: PENSTOCK_TRACEBACK=1 shows them here; please report it with `penstock doctor --json`.\n"
     )
     return Exit.UNFORESEEN
@@ -114,5 +114,18 @@ def _logged(error: Exception) -> str:
     folder = state if state.is_dir() and os.access(state, os.W_OK) else Path(tempfile.gettempdir())
     handle, name = tempfile.mkstemp(prefix="penstock-error-", suffix=".log", dir=folder)
     with os.fdopen(handle, "w") as file:
-        traceback.print_exception(error, file=file)
+        file.write(_traced(error))
     return name
+
+
+def _traced(error: Exception) -> str:
+    return _hidden("".join(traceback.format_exception(error)))
+
+
+def _hidden(text: str) -> str:
+    """
+    Return *text* without any secret that was resolved in this process.
+    """
+    from penstock.redaction import LIVE
+
+    return LIVE.hide(text)

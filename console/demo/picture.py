@@ -25,6 +25,7 @@ from console.demo.view import Lines
 WIDTH = 112  # columns
 _FONT_FACE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 """Fonts from elsewhere: the picture asks nobody for anything."""
+_COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
 
 
 async def draw() -> str:
@@ -36,7 +37,7 @@ async def draw() -> str:
         async with playing(Path(folder), Lines(lambda _line: None), model="offline", fast=True) as played:
             console.print(Text("$ penstock demo", style="bold"))
             report.close(console, played.scenes, label=label("offline"))
-    plain = _FONT_FACE.sub("", CONSOLE_SVG_FORMAT)
+    plain = _COMMENT.sub("", _FONT_FACE.sub("", CONSOLE_SVG_FORMAT))
     return console.export_svg(title="penstock demo", code_format=plain, unique_id="demo")
 
 

@@ -45,7 +45,7 @@ def test_an_expected_error_is_one_line_and_the_next_command(capsys: pytest.Captu
     printed = capsys.readouterr()
     assert (3, "") == (code, printed.out)
     assert "there is no such file" in printed.err
-    assert "next: " in printed.err
+    assert "penstock init my-hub" in printed.err
     assert "Traceback" not in printed.err
 
 
@@ -79,6 +79,27 @@ def test_the_traceback_can_be_asked_for(capsys: pytest.CaptureFixture[str], monk
     front.run(["runs"])
 
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_secret_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """
+    A secret in an error's words is masked on the screen, in the traceback and in the log.
+    """
+    from penstock.secrets import Secrets
+
+    (tmp_path / ".penstock").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PENSTOCK_TRACEBACK", "1")
+    secret = Secrets({"CANARY": "canary-4be1f0a7"}).get("${env:CANARY}").reveal()
+
+    def leaking(_argv: list[str]) -> int:
+        raise RuntimeError(f"refused: {secret}")
+
+    monkeypatch.setattr(front, "_dispatch", leaking)
+    front.run(["runs"])
+
+    (log,) = (tmp_path / ".penstock").glob("penstock-error-*.log")
+    assert "canary" not in capsys.readouterr().err + log.read_text()
 
 
 def _broken(argv: list[str]) -> int:
