@@ -25,12 +25,12 @@ MICRO = 1_000_000  # micro-USD per USD
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PER = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _LONGEST = 400 * 86400.0  # seconds: nothing is kept longer
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_AMOUNT = re.compile(r"(\d+(?:\.\d{1,6})?) USD")
-_SPEND = re.compile(r"(\d+(?:\.\d{1,6})?) USD/(day|month)")
-_TOKENS = re.compile(r"(\d+)(k?)")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
-_RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
+_AMOUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD")  # in micro-USD far below 2 ** 63
+_SPEND = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD/(day|month)")
+_TOKENS = re.compile(r"([0-9]{1,9})(k?)")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_RATE = re.compile(r"([0-9]{1,9})/(second|minute|hour|day)")
 
 
 def amount(text: Any) -> int:
@@ -69,7 +69,7 @@ def duration(text: Any) -> float:
     """
     if not isinstance(text, str) or not (match := _DURATION.fullmatch(text)):
         raise ValueError(f"{text!r} is not a duration: write a number and ms, s, m, h or d, for example '20s'")
-    seconds = float(match[1]) * _SECONDS[match[2]]
+    seconds = float(Decimal(match[1]) * Decimal(str(_SECONDS[match[2]])))
     if not 0 < seconds <= _LONGEST:
         raise ValueError(f"{text!r} is out of range: durations are more than 0 and at most 400d")
     return seconds
@@ -186,7 +186,7 @@ class TokenRange(_Written):
     floor: int
     ceiling: int | None
 
-    _pattern = r"^(\d+k?(\.\.(\d+k?)?)?|\.\.\d+k?)$"
+    _pattern = r"^([0-9]{1,9}k?(\.\.([0-9]{1,9}k?)?)?|\.\.[0-9]{1,9}k?)$"
     _example = "60..120"
 
     def __str__(self) -> str:
