@@ -166,8 +166,7 @@ class Executor:
     async def _seen(self, item: Item, known: Known) -> None:
         if known.state == "running":  # adopt it: whoever runs it may die without its event
             await self._admit(item)
-        else:
-            await firmly(self._clock, lambda: self._ledger.redelivered([item.new.run]))
+        await firmly(self._clock, lambda: self._ledger.redelivered([item.new.run]))
         item.passed()
 
     async def _concluded(self, item: Item, verdict: Any, why: str) -> None:

@@ -226,6 +226,31 @@ async def test_a_redelivered_event_runs_once_and_is_counted(bench: Bench) -> Non
     assert (detail.run.verdict, detail.run.redelivered, len(runner.log)) == ("delivered", 2, 1)
 
 
+async def test_a_redelivery_while_the_run_is_under_way_is_counted_too(bench: Bench) -> None:
+    """
+    The second copy comes while the first runs: its event is kept safe, and the delivery counted.
+    """
+    stuck = asyncio.Event()
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, _event: Event) -> None:
+        await stuck.wait()
+
+    runner = ScriptedRunner(bench.ledger, work)
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([outgoing(event(1, "a"))])
+        await bench.until(lambda: executor.running == 1 and executor.held == 1)
+        await asyncio.sleep(0.05)
+        await bench.bus.publish([outgoing(event(1, "a"))])
+        await asyncio.sleep(0.2)
+        stuck.set()
+        await bench.until(lambda: executor.held == 0 and len(runner.log) == 1)
+        await asyncio.sleep(0.05)
+        detail = await bench.ledger.detail(run_id("", "p", "https://desk.example", "e1"))
+
+    assert detail is not None
+    assert (detail.run.verdict, detail.run.redelivered, len(runner.log)) == ("delivered", 1, 1)
+
+
 async def test_an_unwanted_event_has_a_verdict_without_a_run(bench: Bench) -> None:
     """
     What `judge` refuses is final at once, with its reason, and its offset is passed.
