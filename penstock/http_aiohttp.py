@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 2000  # open at once, all hosts together
 KEEP_ALIVE = 4.0  # seconds: below the idle limit of common servers, so that a reused connection is alive
 CHUNK = 64 * 1024  # bytes
+MEMBERS = 100  # gzip members in one answer; unpacking each copies what follows it
 _AUTOMATIC = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
 _OURS = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -193,7 +194,9 @@ def _decoded(raw: bytes, encoding: str, most: int) -> bytes:
 
 def _unpacked(raw: bytes, most: int) -> bytes:
     body = b""
-    while raw:  # gzip may come in several members
+    for _ in range(MEMBERS):  # gzip may come in several
+        if not raw:
+            return body
         unpacker = zlib.decompressobj(_GZIP)
         body += unpacker.decompress(raw, most + 1 - len(body))
         if len(body) > most:
@@ -201,6 +204,8 @@ def _unpacked(raw: bytes, most: int) -> bytes:
         if not unpacker.eof:
             raise ValueError("the packed answer breaks off")
         raw = unpacker.unused_data
+    if raw:
+        raise ValueError(f"the packed answer has more than {MEMBERS} parts")
     return body
 
 
