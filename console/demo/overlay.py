@@ -13,6 +13,7 @@ Choice = Literal["offline", "openai", "anthropic"]
 
 PIPELINE = "ticket-summary"
 CONNECTION = "helpdesk"
+PER_EVENT = 50_000  # micro-USD: room for the dearest model offered, with its repair turn
 SECRETS: Mapping[str, str] = {"DEMO_ZENDESK_TOKEN": "demo-token", "DEMO_ZENDESK_HOOK": "demo-signing-secret"}
 """Of the pretend desk, which is on this machine and gone afterwards."""
 
@@ -28,7 +29,8 @@ def overlaid(declaration: Declaration, *, desk: str, model: Choice, state: str) 
     """
     Return *declaration* reduced to the desk's pipeline, with the desk at the URL *desk*.
     """
-    pipeline = declaration.pipelines[PIPELINE]
+    worked = declaration.pipelines[PIPELINE]
+    pipeline = worked.model_copy(update={"limits": worked.limits.model_copy(update={"per_event": PER_EVENT})})
     connection = Connection.model_validate(
         {
             "connector": declaration.connections[CONNECTION].connector,

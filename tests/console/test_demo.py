@@ -14,11 +14,15 @@ from typing import Any
 
 import pytest
 
+import pipelines
+from ai.estimates import estimate
 from console.cli import front
 from console.cli.exits import Exit
+from console.demo import overlay
 from console.demo.report import Scene
 from console.demo.show import Played
 from console.demo.tickets import TICKETS
+from pipelines.models import model_spec
 from schemas.entries import Run
 
 ROOT = Path(__file__).parents[2]
@@ -244,3 +248,33 @@ def _json(capsys: pytest.CaptureFixture[str], words: list[str]) -> dict[str, Any
     assert Exit.OK == front.run(words)
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
+
+
+@pytest.mark.parametrize("choice", ["openai", "anthropic"])
+def test_the_real_models_of_the_demo_have_a_price_and_fit_the_cap(choice: Any) -> None:
+    """
+    Whoever chooses a real model meets no unknown price and no cap on the way.
+    """
+    loaded = pipelines.load(ROOT / "pipelines.yaml")
+    assert loaded.declaration is not None
+    declaration = overlay.overlaid(loaded.declaration, desk="http://127.0.0.1:1", model=choice, state="x")
+    pipeline = declaration.pipelines[overlay.PIPELINE]
+    (name, written), *_ = declaration.models.items()
+
+    costs = estimate(model_spec(name, written), 2500, 300)
+
+    assert costs is not None
+    assert pipeline.limits.per_event is not None
+    assert costs[1] <= pipeline.limits.per_event
+
+
+def test_the_overlay_leaves_the_examples_alone() -> None:
+    """
+    The demo lays the desk over the worked examples in memory; the declaration itself stays.
+    """
+    before = pipelines.load(ROOT / "pipelines.yaml").declaration
+    after = pipelines.load(ROOT / "pipelines.yaml").declaration
+    assert before is not None
+    overlay.overlaid(before, desk="http://127.0.0.1:1", model="offline", state="x")
+
+    assert before == after
