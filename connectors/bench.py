@@ -170,7 +170,7 @@ class OnBench(ABC):
         """
         return self.connect()
 
-    def delivery(self, connector: DeclaredConnector, body: bytes, secret: str = "HOOK", *, late: float = 0) -> Delivery:  # noqa: S107
+    def delivery(self, connector: DeclaredConnector, body: bytes, secret: str = "HOOK", *, late: float = 0) -> Delivery:  # noqa: S107  # the name of a variable
         """
         Return *body* as the system would deliver it, signed *late* seconds ago.
         """

@@ -35,6 +35,4 @@ def model_specs(declaration: Declaration) -> Mapping[str, ModelSpec]:
 
 
 def _rates(price: Price) -> Rates:
-    return Rates(
-        input=price.input, output=price.output, cache_read=price.cache_read, cache_write=price.cache_write
-    )
+    return Rates(input=price.input, output=price.output, cache_read=price.cache_read, cache_write=price.cache_write)

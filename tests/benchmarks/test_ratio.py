@@ -39,7 +39,7 @@ def test_one_slow_round_does_not_decide() -> None:
 def test_an_aim_is_met_or_not(
     at_least: float | None,
     at_most: float | None,
-    met: bool,  # noqa: FBT001  a column of the table
+    met: bool,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

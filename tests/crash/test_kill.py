@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ai import ModelSpec
 from ai.double import ModelDouble
 from ai.prices import find
@@ -53,9 +54,7 @@ class Scene:
         """
         Internal notes per ticket that took effect.
         """
-        return Counter({
-            ticket: sum(not note["public"] for note in notes) for ticket, notes in self.desk.notes.items()
-        })
+        return Counter({ticket: sum(not note["public"] for note in notes) for ticket, notes in self.desk.notes.items()})
 
     async def until_notes(self, count: int, *, within: float = 120) -> None:
         async with asyncio.timeout(within):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from ai.double import ModelDouble
 from connectors.double import serving
 from connectors.github.double import LOGIN, TOKEN, GithubDouble
@@ -149,7 +150,9 @@ class Journey:
     def _one_comment(self) -> None:
         opened = [d for d in self.deliveries if d.kind == "issues" and json.loads(d.body)["action"] == "opened"]
         issues = {json.loads(delivery.body)["issue"]["number"] for delivery in opened}
-        self.found.say(f"{len(opened)} opened deliveries about {len(issues)} issue(s): {len(self._comments)} comment(s)")
+        self.found.say(
+            f"{len(opened)} opened deliveries about {len(issues)} issue(s): {len(self._comments)} comment(s)"
+        )
         self.found.expect(len(self._comments) == len(issues), "one comment by us per issue that was opened")
 
     async def _own_comment_came_back(self) -> None:

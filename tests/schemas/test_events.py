@@ -15,6 +15,7 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
 from schemas.events import Event
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=40)
@@ -111,9 +112,7 @@ def test_the_key_is_the_partition_key_or_the_subject() -> None:
     """
     Order is kept per partition key, by default per record.
     """
-    event = Event(
-        id="1", source="s", type="a.b", subject="35", time=datetime(2026, 1, 5, tzinfo=UTC), data={}
-    )
+    event = Event(id="1", source="s", type="a.b", subject="35", time=datetime(2026, 1, 5, tzinfo=UTC), data={})
 
     assert event.key == "35"
     assert event.model_copy(update={"partitionkey": "thread"}).key == "thread"
@@ -156,5 +155,5 @@ def test_rubbish_is_a_value_error() -> None:
     """
     for value in (b"", b"\xff", b"[]", b"null", b"{}", json.dumps({"id": 1}).encode()):
         for headers in ([], [("content-type", b"application/cloudevents+json")], [("ce_id", b"\xff")]):
-            with pytest.raises(ValueError):  # noqa: PT011
+            with pytest.raises(ValueError):
                 Event.from_kafka(headers, value)
