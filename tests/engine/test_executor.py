@@ -105,7 +105,7 @@ class Bench:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 - a test looks, nobody tells it
+            while not condition():
                 await asyncio.sleep(0.005)
 
     async def committed(self, group: str = "p") -> int:
