@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
+import logging
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +25,8 @@ from connectors.settings import SecretSource, Settled
 from penstock.clock import Clock
 from penstock.errors import Invalid
 from penstock.http import Http
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.yaml"
 GROUP = "penstock.connectors"
@@ -81,8 +84,21 @@ def open(  # noqa: A001  # reads as `catalog.open`
 
 def _folders() -> dict[str, Path]:
     found = {path.parent.name: path.parent for room in connectors.__path__ for path in Path(room).glob(f"*/{MANIFEST}")}
+    return {**_registered(), **found}
+
+
+@functools.cache
+def _registered() -> dict[str, Path]:
+    """
+    Return the connectors of installed packages; one that cannot be found is left out.
+    """
+    found: dict[str, Path] = {}
     for entry in entry_points(group=GROUP):
-        package = importlib.util.find_spec(entry.value)
+        try:
+            package = importlib.util.find_spec(entry.value)
+        except ImportError:
+            log.warning("the connector %r of an installed package cannot be found: %s", entry.name, entry.value)
+            continue
         for place in (package.submodule_search_locations or []) if package else []:
             if (Path(place) / MANIFEST).is_file():
                 found.setdefault(entry.name, Path(place))

@@ -4,6 +4,7 @@ What a manifest can say beyond what Zendesk and GitHub need, on a made-up system
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,25 @@ def test_own_connectors_are_found(made_up: DeclaredConnector) -> None:
     assert 3600 == made_up.actions["make"].key_lifetime
     assert made_up.actions["shout"].find is None
     assert not spec.guarded
+
+
+def test_connectors_of_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package may register a connector; one that is broken is left out, and ours are never replaced."""
+    for name in ("madeup", "zendesk"):
+        (tmp_path / f"penstock_{name}").mkdir()
+        (tmp_path / f"penstock_{name}" / "__init__.py").touch()
+        (tmp_path / f"penstock_{name}" / "manifest.yaml").write_text(MANIFEST)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    values = {"madeup": "penstock_madeup", "zendesk": "penstock_zendesk", "gone": "no_such.package"}
+    entries = [EntryPoint(name, value, catalog.GROUP) for name, value in values.items()]
+    monkeypatch.setattr(catalog, "entry_points", lambda group: entries)
+    catalog._registered.cache_clear()
+    try:
+        assert ("github", "madeup", "zendesk") == catalog.names()
+        assert tmp_path / "penstock_madeup" == catalog.folder("madeup")
+        assert tmp_path not in catalog.folder("zendesk").parents
+    finally:
+        catalog._registered.cache_clear()
 
 
 def test_unknown_connectors() -> None:

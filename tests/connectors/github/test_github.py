@@ -113,6 +113,29 @@ class TestGithub(ConnectorContract):
 
         assert plain.id != connector.translate(orjson.dumps(body)).events[0].id
 
+    @pytest.mark.parametrize("action", ["created", "edited", "deleted"])
+    def test_a_comment_is_no_change_of_its_issue(self, connector: DeclaredConnector, action: str) -> None:
+        """What happens to a comment is one event, although the issue travels with it."""
+        body = orjson.loads(connector.samples[1].body) | {"action": action}
+        events = connector.translate(orjson.dumps(body)).events
+
+        assert [f"comment.{action}"] == [event.type for event in events]
+
+    @pytest.mark.parametrize("kind", ["push", "pull_request", "discussion_comment"])
+    def test_other_kinds_are_ignored(self, connector: DeclaredConnector, kind: str) -> None:
+        """Deliveries about something else carry no event, and say why."""
+        body = orjson.loads(connector.samples[1].body)
+        issue = body.pop("issue")
+        comment = body.pop("comment")
+        body |= {
+            "discussion_comment": {"discussion": issue, "comment": comment},
+            "pull_request": {"pull_request": issue},
+        }.get(kind, {})
+        received = connector.translate(orjson.dumps(body))
+
+        assert not received.events
+        assert received.ignored
+
     @needs_payloads
     def test_real_deliveries(self, connector: DeclaredConnector) -> None:
         """Every real delivery gives one event of its kind, valid against the schema."""
