@@ -11,13 +11,13 @@ from pathlib import Path
 from bus import logfile
 from bus.contract import Message, Partition, Position
 from bus.local import LocalBus
-from bus.lock import FileLock
 from bus.log import Heard, Placed, Span, unheard
 from bus.logfile import News
 from bus.reader import Reader
 from bus.writer import Writer
 from penstock.clock import Clock
 from penstock.errors import Invalid, Unavailable, Unreachable
+from penstock.lock import FileLock
 
 
 class FileLog:
@@ -115,7 +115,7 @@ class EmbeddedBus(LocalBus):
 def _lock(path: Path) -> FileLock:
     try:
         logfile.create(path)
-        return FileLock(path)
+        return FileLock(path, what="bus")
     except OSError as error:
         message = f"the bus file {str(path)!r} cannot be opened: {error.strerror}"
         raise Unreachable(message) from error

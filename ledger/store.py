@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from ledger import file, gates
 from ledger.lease import Lease
-from ledger.lock import FileLock
 from ledger.reader import Reader
 from ledger.writer import Operation, Writer
 from penstock.errors import Invalid, Unreachable
+from penstock.lock import FileLock
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Store:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(path)
+                lock = FileLock(path, what="ledger")
             writer = Writer(path, tick=lease.renew, every=lease.every, fail=fail)
             secret = writer.start(lambda connection: _prepare(connection, path, lease, now))
         except (OSError, sqlite3.Error) as error:

@@ -1,7 +1,7 @@
 """
-One process writes a ledger file: a lock the kernel gives back even after kill -9.
+One process writes a file: a lock the kernel gives back even after `kill -9`.
 
-Holding it also proves every other worker of the file dead, at once and without waiting for a lease.
+Holding it also proves every earlier holder dead, at once and without waiting for a lease.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ _MOST_DIGITS = 20  # of a process id
 
 class FileLock:
     """
-    The right to write one ledger file, held until `release`.
+    The right to write *path*, held until `release`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, what: str) -> None:
+        """
+        Take the lock beside *path*; raises `Unreachable` when another process holds *what* it is.
+        """
         self._handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(self._handle, _MOST_DIGITS, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._handle)
-            message = (
-                f"another `penstock run` (process {holder}) has the ledger {str(path)!r} open; "
+            raise Unreachable(
+                f"another `penstock run` (process {holder}) has the {what} {str(path)!r} open; "
                 "stop it, or give this hub another `hub.state` folder"
-            )
-            raise Unreachable(message) from error
+            ) from error
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
 
