@@ -282,7 +282,7 @@ async def test_a_second_process_is_told_who_has_the_file(embedded: Opener) -> No
     """One writer per file; the lock goes with its holder."""
     first = embedded.open()
 
-    with pytest.raises(Unreachable, match=f"id {os.getpid()}.*stop it"):
+    with pytest.raises(Unreachable, match=f"process {os.getpid()}.*stop it"):
         embedded.open()
     await first.close()
     await embedded.open().close()
