@@ -5,24 +5,25 @@ A pipeline made executable: expressions compiled, templates and schema read, has
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from ai import OutputSchema
+from ai import OutputSchema, ask_hash
 from connectors.contract import WriteMode
 from ledger.contract import Cap
 from penstock.errors import Invalid
-from penstock.expressions import Expression, Template, compile_expression, compile_template
+from penstock.expressions import Expression, Template, compile_expression
 from penstock.retry import Backoff
-from pipelines.context import Fetch, assemble, nonce_for
-from pipelines.declaration import Context, Declaration, Deliver, Pipeline, SetField
-from pipelines.prompts import PromptTemplate, build_prompt
+from pipelines.context import Fetch, assemble, nonce
+from pipelines.declaration import Context, Declaration, Deliver, Model, Pipeline, SetField
+from pipelines.prompts import PromptTemplate, build_prompt, load_template
 from schemas.entries import Answer, Prompt, Receipt, Verdict
 from schemas.events import Event
 
@@ -73,7 +74,7 @@ class DeliveryPlan:
         return (
             any("record" in expression.roots for expression in expressions)
             or any(field.only_if for _, field in self.fields.values())
-            or (self.template is not None and "record" in self.template.names)
+            or (self.template is not None and "record" in self.template.roots())
         )
 
     def render(self, scope: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -183,17 +184,21 @@ class Plan:
         }
 
     async def prompt_for(
-        self, event: Event, *, fetch: Fetch, secret: bytes, run: str
+        self, event: Event, *, fetch: Fetch, many: Collection[str], secret: bytes, run: str
     ) -> tuple[Prompt, Receipt, str]:
         """
-        Return the prompt for *event*, its receipt, and the text that supports an answer.
+        Return the prompt for *event*, its receipt, and the text an answer may rest on.
         """
-        nonce = nonce_for(secret, run)
         assembled = await assemble(
-            self.context, event=as_data(event), fetch=fetch, nonce=nonce, templates=self.templates
+            self.context,
+            event=as_data(event),
+            fetch=fetch,
+            many=many,
+            nonce=nonce(secret, run),
+            templates=partial(load_template, self.templates),
         )
-        prompt, receipt = build_prompt(self.prompt, assembled, nonce=nonce)
-        return prompt, receipt, prompt.user
+        prompt, receipt = build_prompt(self.prompt, assembled)
+        return prompt, receipt, assembled.supported_text
 
 
 def as_data(event: Event) -> dict[str, Any]:
@@ -218,15 +223,11 @@ def compile_pipeline(declaration: Declaration, name: str, root: Path) -> Plan:
     prompt = PromptTemplate.load(templates, ask.template)
     output = _schema(root / "schemas" / ask.output, ask.output)
     text = _canonical(pipeline)
-    asked = orjson.dumps(
-        [
-            prompt.source,
-            output.hash,
-            declaration.models[ask.model].model_dump(mode="json", exclude={"key", "url"}, by_alias=True),
-            ask.max_output,
-            pipeline.context.model_dump(mode="json", by_alias=True),
-        ],
-        option=orjson.OPT_SORT_KEYS,
+    asked = ask_hash(
+        template=(templates / ask.template).read_text("utf-8"),
+        schema=output.schema,
+        models=[_asked_of(declaration.models[ask.model], ask.max_output)],
+        sections=pipeline.context.model_dump(mode="json", by_alias=True),
     )
     return Plan(
         name=name,
@@ -250,8 +251,8 @@ def compile_pipeline(declaration: Declaration, name: str, root: Path) -> Plan:
             first=pipeline.on_error.backoff.low, last=pipeline.on_error.backoff.high, attempts=pipeline.on_error.retry
         ),
         config_text=text,
-        config_hash=hashlib.sha256(text.encode() + asked).hexdigest()[:32],
-        ask_hash=hashlib.sha256(asked).hexdigest()[:32],
+        config_hash=hashlib.sha256(f"{text}\n{asked}".encode()).hexdigest()[:32],
+        ask_hash=asked,
     )
 
 
@@ -266,15 +267,13 @@ def _delivery(deliver: Deliver, templates: Path) -> DeliveryPlan:
         record=_optional(deliver.record),
         when=_optional(deliver.when),
         unless=_optional(deliver.unless),
-        template=_template(templates, deliver.template),
+        template=None if deliver.template is None else load_template(templates, deliver.template),
         fields={name: (compile_expression(field.value), field) for name, field in (deliver.set or {}).items()},
     )
 
 
-def _template(folder: Path, name: str | None) -> Template | None:
-    if name is None:
-        return None
-    return compile_template((folder / name).read_text("utf-8"), name)
+def _asked_of(model: Model, max_output: int) -> str:
+    return f"{model.provider}/{model.model} {max_output}"
 
 
 def _schema(path: Path, name: str) -> OutputSchema:
