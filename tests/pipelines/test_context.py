@@ -247,7 +247,7 @@ async def test_a_hostile_ticket_stays_inside_its_frame() -> None:
 
 
 SCRIPTS = {
-    "chinese": "你好，我的包裹还没有到，请帮我查一下。",  # noqa: RUF001  # commas of that script
+    "chinese": "你好，我的包裹还没有到，请帮我查一下。",
     "japanese": "荷物がまだ届いていません。確認してください。",
     "arabic": "مرحبا، لم تصل طلبيتي بعد. الرجاء المساعدة. ",
     "hebrew": "שלום, החבילה שלי לא הגיעה. אנא עזרו לי. ",
