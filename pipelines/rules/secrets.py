@@ -147,10 +147,15 @@ def unset(survey: Survey) -> Iterator[Finding]:
             ref = SecretRef.parse(text)
         except ValueError:
             continue
+        hint = (
+            "it is needed while the old secret is in use"
+            if isinstance(keys[-1], int) and keys[-1]
+            else "`run` needs it"
+        )
         if ref.source == "env" and not survey.environ.get(ref.name):
-            yield survey.note(keys, f"the environment variable {ref.name!r} is not set", "`run` needs it")
+            yield survey.note(keys, f"the environment variable {ref.name!r} is not set", hint)
         elif ref.source == "file" and not Path(ref.name).is_file():
-            yield survey.note(keys, f"there is no file {ref.name!r}", "`run` needs it")
+            yield survey.note(keys, f"there is no file {ref.name!r}", hint)
 
 
 def _texts(keys: Keys, part: Any) -> Iterator[tuple[Keys, str]]:

@@ -48,7 +48,9 @@ def test_cost_of_all_rungs(project: Path) -> None:
     """The worst case of a route is the sum over its rungs."""
     twin = GOOD.replace("  small:", "  other: {provider: openai, model: b, url: 'http://llm.example/v1', window: 32k, "
                         "price: {input: 0.25 USD, output: 2 USD}}\n  small:")  # fmt: skip
-    routed = twin.replace("pipelines:", "routes: {both: {try: [small, other]}}\npipelines:").replace("model: small", "route: both")
+    routed = twin.replace("pipelines:", "routes: {both: {try: [small, other]}}\npipelines:").replace(
+        "model: small", "route: both"
+    )
     (one,), (both,) = run(project).costs, run(project, routed).costs
 
     assert 2 * one.worst_case == both.worst_case

@@ -35,7 +35,10 @@ def test_everything_that_works(tmp_path: Path) -> None:
         ("max_output: 200", "max_output: 200, timeout: 30s, mode: live"),
         ("per_event: 0.02 USD", "per_event: 0.02 USD, at_limit: drop"),
         (NOTE, NOTE + "        when: output.confidence > 0.5\n        write: add\n        show_progress: false\n"),
-        ("    limits:", "    on_error: {retry: 2, backoff: 1s..9s, give_up_after: 24h}\n    rollout: {mode: live}\n    limits:"),
+        (
+            "    limits:",
+            "    on_error: {retry: 2, backoff: 1s..9s, give_up_after: 24h}\n    rollout: {mode: live}\n    limits:",
+        ),
     ]
 
     assert [] == refused(tmp_path, *changes)

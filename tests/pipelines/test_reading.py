@@ -60,7 +60,20 @@ def test_every_value_replaced(tmp_path: Path) -> None:
     lines = GOOD.splitlines()
     for number, line in enumerate(lines):
         key, colon, _ = line.partition(":")
-        for value in ("7", "-1.5", "[]", "{}", "[[1]]", "{a: {b: 1}}", "true", "''", "' '", "'{{ x }}'", "'a.b'", "'\u202e'"):
+        for value in (
+            "7",
+            "-1.5",
+            "[]",
+            "{}",
+            "[[1]]",
+            "{a: {b: 1}}",
+            "true",
+            "''",
+            "' '",
+            "'{{ x }}'",
+            "'a.b'",
+            "'\u202e'",
+        ):
             changed = [*lines[:number], f"{key}{colon} {value}" if colon else line, *lines[number + 1 :]]
             report = check_text(tmp_path, "\n".join(changed).encode())
             assert shown(report) is not None

@@ -42,7 +42,9 @@ def test_it_is_a_json_schema() -> None:
 @pytest.mark.parametrize("path", ["pipelines.yaml", "console/cli/starter/pipelines.yaml"])
 def test_examples_validate(path: str) -> None:
     """The examples we ship fit the schema."""
-    found = [error.message for error in jsonschema_rs.validator_for(json.loads(generate())).iter_errors(plain(ROOT / path))]
+    found = [
+        error.message for error in jsonschema_rs.validator_for(json.loads(generate())).iter_errors(plain(ROOT / path))
+    ]
 
     assert [] == found
 

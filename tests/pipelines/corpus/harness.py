@@ -63,14 +63,32 @@ def settings(plain: str) -> dict[str, Any]:
     Return the settings of a connector: one plain, two secret, one with a default.
     """
     word = {"type": "string", "description": "Your account's name.", "pattern": "^[a-z0-9-]+$", "examples": ["acme"]}
-    secret = {"anyOf": [{"type": "string"}, {"type": "array"}], "x-secret": True, "description": "From its settings page."}
-    fields = {plain: word, "token": secret, "hook_secret": secret, "url": {"type": "string", "default": "https://x.example"}}
+    secret = {
+        "anyOf": [{"type": "string"}, {"type": "array"}],
+        "x-secret": True,
+        "description": "From its settings page.",
+    }
+    fields = {
+        plain: word,
+        "token": secret,
+        "hook_secret": secret,
+        "url": {"type": "string", "default": "https://x.example"},
+    }
     required = [plain, "token", "hook_secret"]
     return {"type": "object", "additionalProperties": False, "required": required, "properties": fields}
 
 
 TICKET = record(
-    "id", "subject", "description", "status", "priority", "org_id", "requester_id", "tags", "changed", lists=("tags", "changed")
+    "id",
+    "subject",
+    "description",
+    "status",
+    "priority",
+    "org_id",
+    "requester_id",
+    "tags",
+    "changed",
+    lists=("tags", "changed"),
 )
 ACCOUNT = record("id", "name", "website", "industry", "changed", lists=("changed",))
 
@@ -103,7 +121,10 @@ CRM = ConnectorSpec(
     description="Accounts, without any way to know its own writes.",
     settings=settings("account"),
     events={"account.created": ACCOUNT, "account.updated": ACCOUNT, "task.created": record("id", "title")},
-    lookups={"account": lookup("account", "id", "name", "industry"), "contacts": lookup("contacts", "name", "email", many=True)},
+    lookups={
+        "account": lookup("account", "id", "name", "industry"),
+        "contacts": lookup("contacts", "name", "email", many=True),
+    },
     actions={
         "update": action(
             "update",
