@@ -22,6 +22,7 @@ from ledger.session import ID_BYTES, Means, OpenStep, open_step
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
+from penstock.redaction import LIVE
 from schemas.entries import (
     ActionClass,
     AsideReason,
@@ -73,7 +74,7 @@ class SqliteLedger:
         return await self.store.read(lambda connection: runs.recognise(connection, names))
 
     async def conclude(self, run: NewRun, verdict: Verdict, why: str | None, *, body: bytes | None = None) -> None:
-        now = self.clock.now_ms()
+        now, why = self.clock.now_ms(), _hidden(why)
         await self.store.write(lambda connection: runs.conclude(connection, run, verdict, why=why, body=body, now=now))
 
     async def redelivered(self, runs_: Sequence[str]) -> None:
@@ -117,22 +118,25 @@ class SqliteLedger:
         attempt: bool = False,
     ) -> None:
         now = self.clock.now_ms()
-        until = Until(reason=reason, why=why, due_at=due_at, gate=gate, attempt=attempt)
+        until = Until(reason=reason, why=_hidden(why), due_at=due_at, gate=gate, attempt=attempt)
         await self.store.write(lambda connection: runs.wait(connection, claim, body, until, now))
         self._fail("wait")
 
     async def aside(self, claim: Claim, reason: AsideReason, body: bytes, *, why: str) -> None:
-        now = self.clock.now_ms()
-        await self.store.write(lambda connection: runs.aside(connection, claim, body, reason=reason, why=why, now=now))
+        now, told = self.clock.now_ms(), LIVE.hide(why)
+        await self.store.write(lambda connection: runs.aside(connection, claim, body, reason=reason, why=told, now=now))
         self._fail("aside")
 
     async def finish(
         self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None
     ) -> None:
         self._fail("finish:before")
-        now = self.clock.now_ms()
+        now, why = self.clock.now_ms(), _hidden(why)
         await self.store.write(lambda connection: runs.finish(connection, claim, verdict, why=why, body=body, now=now))
         self._fail("finish:after")
+
+    async def give_up(self, claim: Claim) -> None:
+        await self.store.write(partial(claims.abandon, claim=claim))
 
     # ---- steps ------------------------------------------------------------------------------
 
@@ -173,8 +177,8 @@ class SqliteLedger:
     # ---- gates ------------------------------------------------------------------------------
 
     async def shut(self, gate: str, reason: str, *, probe_at: int) -> None:
-        now = self.clock.now_ms()
-        await self.store.write(lambda c: gates.shut(c, gate, reason, probe_at=probe_at, now=now))
+        now, told = self.clock.now_ms(), LIVE.hide(reason)
+        await self.store.write(lambda c: gates.shut(c, gate, told, probe_at=probe_at, now=now))
 
     async def reopen(self, gate: str) -> None:
         now = self.clock.now_ms()
@@ -242,6 +246,10 @@ class SqliteLedger:
             return
         for claim in claimed(ended.result()):
             self.store.write(partial(claims.abandon, claim=claim))
+
+
+def _hidden(why: str | None) -> str | None:
+    return None if why is None else LIVE.hide(why)  # systems repeat what was sent to them
 
 
 def _claim_in(claimed: Claim | Known | Busy) -> Sequence[Claim]:

@@ -20,6 +20,7 @@ from bus.contract import Bus, Outgoing, Partition
 from engine import Executor, Runner
 from engine import executor as executor_module
 from engine import intake as intake_module
+from engine import relief as relief_module
 from ledger.contract import Claim, Ledger, RunQuery, run_id
 from penstock.clock import SystemClock
 from schemas.entries import Verdict
@@ -286,7 +287,7 @@ async def test_a_long_lane_moves_to_the_ledger_and_keeps_its_order(
     """
     A hot record's followers are admitted, their offsets released, and run in order afterwards.
     """
-    monkeypatch.setattr(executor_module, "LANE_MOST", 4)
+    monkeypatch.setattr(relief_module, "LANE_MOST", 4)
     monkeypatch.setattr(executor_module, "RELIEVE_EVERY", 0.02)
     stuck = asyncio.Event()
 
