@@ -142,8 +142,8 @@ class Model(Part):
     """`openai` is also every compatible server, with `url`. `offline` needs no key and costs nothing."""
     model: str = Field(min_length=1)
     """What the provider calls it."""
-    key: str | None = None
-    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`."""
+    key: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=2)] | None = None
+    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`, or two during a rotation: [new, old]."""
     url: str | None = None
     """Base URL of an OpenAI-compatible server; the vendor's own when not set."""
     window: Tokens | None = None

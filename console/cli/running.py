@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,17 @@ def references(declaration: Declaration) -> list[str]:
     """
     Return every reference to a secret that must lead somewhere: of several, the newest.
     """
-    found = [model.key for model in declaration.models.values() if model.key]
+    found = [_newest(model.key) for model in declaration.models.values() if model.key]
     for connection in declaration.connections.values():
         declared = catalog.spec(connection.connector).settings.get("properties", {})
         for name, value in connection.settings.items():
             if declared.get(name, {}).get("x-secret"):
-                found.append(value if isinstance(value, str) else value[0])
+                found.append(_newest(value))
     return found
+
+
+def _newest(given: str | Sequence[str]) -> str:
+    return given if isinstance(given, str) else given[0]
 
 
 def _on_local_disk(state: Path) -> None:
