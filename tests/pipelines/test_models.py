@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pipelines
 import pytest
+
+import pipelines
 from penstock.secrets import SecretRefs
 from pipelines.declaration import Model
 from pipelines.models import model_spec
