@@ -78,6 +78,7 @@ def _spellings(value: str) -> Iterator[str]:
     texts += [line.strip() for line in value.splitlines() if len(line.strip()) >= SHORTEST_LINE]
     for text in texts:
         yield text
+        yield text.replace("/", "\\/")  # as PHP and others write JSON
         yield from (quote(text, safe=""), quote(text), quote_plus(text))
         yield json.dumps(text)[1:-1]
         yield json.dumps(text, ensure_ascii=False)[1:-1]
@@ -104,6 +105,7 @@ def _base64(raw: bytes) -> Iterator[str]:
         text = whole[first:last].decode()
         if len(text) >= SHORTEST_BASE64:
             yield text
+            yield text.replace("/", "\\/")
             yield text.translate(str.maketrans("+/", "-_"))
 
 
