@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal, NoReturn, Self
 
 from pydantic import Field as Key
@@ -19,7 +20,7 @@ from connectors.settings import Settled
 from penstock import errors
 from penstock.clock import Clock, utc
 from penstock.http import Response
-from penstock.redaction import LIVE, MASK
+from penstock.redaction import LIVE, MASK, spellings
 from penstock.retry import parse_retry_after
 
 Raises = Literal["unavailable", "auth-failed", "rejected", "not-found", "conflict", "unknown-outcome"]
@@ -174,11 +175,9 @@ class Edge:
         Return *response* without the credential it was asked with: what it says goes to models and people.
         """
         body = response.body
-        for secret in self._secrets():
-            for form in {secret, secret.rpartition(" ")[2]}:
-                for spelling in (form, form.replace("/", "\\/")):
-                    if len(form) >= ECHOED and spelling.encode() in body:
-                        body = body.replace(spelling.encode(), MASK.encode())
+        for spelling in _echoes(tuple(self._secrets())):
+            if spelling in body:
+                body = body.replace(spelling, MASK.encode())
         return response if body is response.body else replace(response, body=body)
 
     def clean(self, text: str) -> str:
@@ -188,6 +187,16 @@ class Edge:
         for secret in self._secrets():
             text = text.replace(secret, MASK)
         return LIVE.hide(text)
+
+
+@lru_cache(maxsize=64)
+def _echoes(secrets: tuple[str, ...]) -> list[bytes]:
+    """
+    Return every spelling in which a system may repeat *secrets*, the longest first.
+    """
+    alone = {form for secret in secrets for form in (secret, secret.rpartition(" ")[2])}
+    found = {form for secret in alone if len(secret) >= ECHOED for form in spellings(secret) if len(form) >= ECHOED}
+    return sorted((form.encode() for form in found), key=len, reverse=True)
 
 
 def _data(response: Response) -> object:

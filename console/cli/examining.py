@@ -28,13 +28,11 @@ def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
     findings = exam_machine.machine()
     try:
         loaded = project.load(file)
+        declaration = project.declaration(loaded)
+        findings += exam_machine.state(loaded.root / declaration.hub.state, declaration.hub.listen)
+        findings += asyncio.run(exam_network.outside(declaration, offline=offline))
     except Invalid as error:
         findings.append(Finding(what="configuration", state="bad", says=str(error), next="penstock check"))
-    else:
-        declaration = project.declaration(loaded)
-        state = loaded.root / declaration.hub.state
-        findings += exam_machine.state(state, declaration.hub.listen)
-        findings += asyncio.run(exam_network.outside(declaration, offline=offline))
     findings = [replace(finding, says=LIVE.hide(finding.says)) for finding in findings]
     if as_json:
         emit("doctor", findings=[finding.as_data() for finding in findings])

@@ -33,7 +33,7 @@ def run(file: Path, *, once: bool) -> int:
     Run the hub until SIGTERM or SIGINT; with *once*, until nothing is left that can be done now.
     """
     loaded = project.load(file)
-    project.refuse(loaded, file)
+    project.refuse(file)
     declaration = project.declaration(loaded)
     _on_local_disk(loaded.root / declaration.hub.state)
     secrets = Secrets()
