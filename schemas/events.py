@@ -58,7 +58,8 @@ class Event(BaseModel):
     @classmethod
     def _storable(cls, data: dict[str, Any]) -> dict[str, Any]:
         try:
-            orjson.dumps({"data": data})  # refuses lone surrogates, integers over 64 bits, nesting too deep for the envelope
+            # Refuses lone surrogates, integers over 64 bits, nesting too deep for the envelope.
+            orjson.dumps({"data": data})
         except TypeError as error:
             raise ValueError(f"it cannot be kept as JSON: {error}") from None
         return data
