@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from bus.contract import Bus, Outgoing
 from engine import Executor, Runner
@@ -41,8 +41,8 @@ class ScriptedRunner:
     def plan(self) -> Any:
         return SimpleNamespace(name=self.name, connection="desk", config_hash="c", tenant=lambda _event: "")
 
-    offer = Runner.offer
-    unreadable = Runner.unreadable
+    offer: ClassVar[Any] = Runner.offer
+    unreadable: ClassVar[Any] = Runner.unreadable
 
     def judge(self, event: Event) -> tuple[Verdict, str] | None:
         return self.unwanted(event)
@@ -116,9 +116,9 @@ class Flaky:
     A ledger that fails when a test says so, before it does anything.
     """
 
-    def __init__(self, ledger: Ledger, **fails: list[Exception]) -> None:
+    def __init__(self, ledger: Ledger, **fails: Any) -> None:
         self._ledger = ledger
-        self.fails = fails
+        self.fails: dict[str, list[Exception]] = fails
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._ledger, name)

@@ -134,7 +134,7 @@ async def test_a_full_disk_when_a_gate_opens_does_not_write_twice(world: Any, ti
     The note stands, and only the word that its gate is open cannot be kept at once.
     """
     flaky = Flaky(world.ledger, reopen=[Unavailable("disk full")] * 3)
-    world.gates = Gates(flaky, world.clock)  # type: ignore[arg-type]
+    world.gates = Gates(flaky, world.clock)
     world.desk.trouble["write"] = [Unavailable("down")]
     runner = world.runner()
     detail = await world.run(runner, ticket())
@@ -150,7 +150,7 @@ async def test_a_gate_is_shut_in_the_ledger_too_however_full_the_disk(world: Any
     """
     Else its runs would be due at once, again and again.
     """
-    world.gates = Gates(Flaky(world.ledger, shut=[Unavailable("disk full")] * 3), world.clock)  # type: ignore[arg-type]
+    world.gates = Gates(Flaky(world.ledger, shut=[Unavailable("disk full")] * 3), world.clock)
     world.desk.trouble["write"] = [Unavailable("down")]
     detail = await world.run(world.runner(), ticket())
 
