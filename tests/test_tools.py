@@ -97,7 +97,7 @@ def test_set_up_is_done_once_per_change_of_a_lock(bare: Path) -> None:
     os.utime(bare / "requirements-dev.lock", (later, later))
     outputs.append(_run(*make, cwd=bare, path=str(bare / "bin")).stdout)
 
-    assert ["Installing into .venv ...\n", "", "Installing into .venv ...\n"] == outputs
+    assert [True, False, True] == ["Installing" in output for output in outputs]
 
 
 def test_ci_is_a_sound_script_that_allows_no_skip() -> None:
