@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Collection, Sequence
 
 from bus.contract import Message, Outgoing, Partition, Position, Rebalanced, Start
+from bus.limits import check_message, check_topic
 from bus.log import Log, Placed
 from bus.members import Group, Member
 from bus.partitioner import Partitioner
@@ -18,9 +18,6 @@ from penstock.errors import Invalid, Unavailable
 
 _log = logging.getLogger(__name__)
 
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka allows, so that a hub can move there
-_MOST_MESSAGE_BYTES = 16 * 1024 * 1024
-_MOST_PARTITIONS = 1024
 _SWEEP_EVERY = 600.0  # seconds
 _SWEEP_CHUNK = 1000  # messages deleted per transaction, so that publishers never wait long
 
@@ -50,7 +47,7 @@ class LocalBus:
         self._check()
         async with self._creating:
             if topic not in self._log.topics:
-                _check_topic(topic, partitions)
+                check_topic(topic, partitions)
                 await self._log.create(topic, partitions)
         if self._log.topics[topic] != partitions:
             message = f"topic {topic!r} has {self._log.topics[topic]} partitions, not {partitions}"
@@ -133,9 +130,7 @@ class LocalBus:
             await self.ensure_topic(topic, self._partitions)
 
     def _place(self, message: Outgoing) -> Placed:
-        if len(message.value) > _MOST_MESSAGE_BYTES:
-            text = f"a message of {len(message.value)} bytes for {message.topic!r}; at most {_MOST_MESSAGE_BYTES} fit"
-            raise Invalid(text)
+        check_message(message)
         choices = self._choices.get(message.topic) or self._list(message.topic)
         return choices[self._partitioner.choose(message.topic, message.key, len(choices))], message
 
@@ -187,12 +182,3 @@ class LocalBus:
         if self._closed:
             message = "the bus is closed"
             raise Unavailable(message)
-
-
-def _check_topic(topic: str, partitions: int) -> None:
-    if not _TOPIC.fullmatch(topic):
-        message = f"{topic!r} cannot name a topic"
-        raise Invalid(message, hint="use letters, digits, '.', '_' and '-', at most 249 of them")
-    if not 1 <= partitions <= _MOST_PARTITIONS:
-        message = f"topic {topic!r} cannot have {partitions} partitions"
-        raise Invalid(message, hint=f"use 1 to {_MOST_PARTITIONS}")
