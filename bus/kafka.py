@@ -41,7 +41,7 @@ CONNECT_WITHIN = 20.0  # seconds
 PUBLISH_WITHIN = 30.0  # seconds
 JOIN_WITHIN = 90.0  # seconds; longer than a rebalance may take
 SESSION = 15_000  # ms without a sign of life after which a member's partitions go to others
-HEARTBEAT = 3_000  # ms
+HEARTBEAT = 1_000  # ms; also how soon a member hears that another joins
 REBALANCE = 60_000  # ms the others wait for a member to finish
 POLL_MOST = 3_600_000  # ms between two fetches: who waits for the ledger is not dead
 FETCH_WAIT = 200  # ms a broker may wait for news; a resumed partition waits as long
@@ -186,7 +186,7 @@ class KafkaBus:
             "batch": True,
             "ack_policy": AckPolicy.MANUAL,
             "auto_offset_reset": "none",
-            "partition_assignment_strategy": (StickyPartitionAssignor,),
+            "partition_assignment_strategy": (_sticky(),),
             "listener": member,
             "session_timeout_ms": SESSION,
             "heartbeat_interval_ms": HEARTBEAT,
@@ -235,3 +235,10 @@ class KafkaBus:
         if self._closed:
             message = "the bus is closed"
             raise Unavailable(message)
+
+
+def _sticky() -> type[StickyPartitionAssignor]:
+    """
+    Return an assignor of one member's own: aiokafka keeps what a member had in the class.
+    """
+    return type("Sticky", (StickyPartitionAssignor,), {})

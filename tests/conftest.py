@@ -5,15 +5,19 @@ What every test stands on: a clean environment, and no silent skip where none is
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bus.broker import Broker
+from penstock.errors import Unreachable
+
 NO_SKIP = "PENSTOCK_NO_SKIP"
 CASES = 100  # random cases of one property, unless PENSTOCK_CASES or the test says otherwise
 
-_OURS_TO_KEEP = {NO_SKIP, "PENSTOCK_CASES", "PENSTOCK_GITHUB_PAYLOADS"}
+_OURS_TO_KEEP = {NO_SKIP, "PENSTOCK_CASES", "PENSTOCK_GITHUB_PAYLOADS", "PENSTOCK_TEST_KAFKA"}
 _FOREIGN = (
     "ANTHROPIC_",
     "AWS_",
@@ -64,6 +68,29 @@ def _environment_as_found() -> Iterator[None]:
         os.environ.pop(name, None)
         if name in found:
             os.environ[name] = found[name]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """
+    A Kafka broker of this test process.
+    """
+    broker = Broker(tmp_path_factory.mktemp("kafka"))
+    try:
+        broker.start()
+    except Unreachable as error:
+        pytest.skip(str(error))
+    yield broker
+    broker.stop(signal.SIGKILL)  # its data are not needed any more
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> str:
+    """
+    Where a Kafka answers: the one of PENSTOCK_TEST_KAFKA, else one of this test process.
+    """
+    theirs = os.environ.get("PENSTOCK_TEST_KAFKA")
+    return theirs or str(request.getfixturevalue("broker").address)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ What every bus promises, whatever it is made of.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -16,6 +17,17 @@ from penstock.errors import Fenced, Invalid, Unavailable
 
 TOPIC = "penstock.events.helpdesk"
 SOON = 0.02  # seconds a fetch waits when the test expects nothing
+SOON_ON_KAFKA = 0.6  # a broker is asked again five times a second
+
+
+@pytest.fixture(autouse=True)
+def _shared_broker(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Give each test on a broker a topic of its own.
+    """
+    if kind == "kafka":
+        monkeypatch.setitem(globals(), "TOPIC", f"{TOPIC}.{uuid.uuid4().hex}")
+        monkeypatch.setitem(globals(), "SOON", SOON_ON_KAFKA)
 
 
 def note(key: str | None, value: str = "") -> Outgoing:
