@@ -16,6 +16,12 @@ from penstock.clock import ManualClock
 TOPIC = "penstock.events.helpdesk"
 
 
+@pytest.fixture(params=["memory", "embedded"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Only these delete by themselves."""
+    return str(request.param)
+
+
 def note(value: str) -> Outgoing:
     return Outgoing(topic=TOPIC, key=b"a", value=value.encode())
 
