@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bus.cluster import Cluster, Login, Tls
 from bus.contract import Bus, Message, Outgoing, Partition, Position, Rebalanced, Start, Subscription
 from bus.embedded import EmbeddedBus
 from bus.memory import MemoryBus
@@ -16,7 +17,9 @@ from penstock.clock import Clock
 __all__ = [
     "Archive",
     "Bus",
+    "Cluster",
     "EmbeddedBus",
+    "Login",
     "MemoryBus",
     "Message",
     "Outgoing",
@@ -25,9 +28,20 @@ __all__ = [
     "Rebalanced",
     "Start",
     "Subscription",
+    "Tls",
+    "connect",
     "open",
     "partition_of",
 ]
+
+
+async def connect(cluster: Cluster, *, partitions: int = 12, keep: float) -> Bus:
+    """
+    Open the bus on the Kafka *cluster*; raises `Unreachable`. Topics it makes get *partitions*, and keep *keep* seconds.
+    """
+    from bus.kafka import KafkaBus
+
+    return await KafkaBus.connect(cluster, partitions=partitions, keep=keep)
 
 
 def open(path: Path | None, *, partitions: int = 12, keep: float, clock: Clock) -> Bus:  # noqa: A001  read as `bus.open`

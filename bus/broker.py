@@ -25,7 +25,7 @@ VERSION = "4.1.1"
 START_WITHIN = 60.0  # seconds
 FETCH_WITHIN = 300.0  # seconds
 STOP_WITHIN = 15.0  # seconds
-USER, PASSWORD = "penstock", "a password for tests"  # noqa: S105  the broker listens on this machine only
+USER, PASSWORD = "penstock", "a password for tests"
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -110,7 +110,7 @@ class Broker:
         if not (self._folder / "data").exists():
             self._format(jars)
         with (self._folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  the words are ours
                 [*_bound(), *_java(jars, "kafka.Kafka", self._settings)], stdout=log, stderr=log, start_new_session=True
             )
         until = time.monotonic() + START_WITHIN
@@ -147,7 +147,7 @@ class Broker:
         Run one of Kafka's own command-line tools, by its Java class, and return what it printed.
         """
         command = _java(fetch(), name, *words)
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True).stdout  # noqa: S603  the words are ours
 
     @property
     def _settings(self) -> str:
@@ -229,7 +229,7 @@ def _bound() -> list[str]:
 
 
 def _run(command: Sequence[str], *, within: float) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=within, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=within, check=False)  # noqa: S603  ours
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
         raise Unreachable(f"{Path(command[0]).name} failed: {' | '.join(said)}")

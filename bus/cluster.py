@@ -5,18 +5,17 @@ Which Kafka cluster, and how to prove there who we are.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import Invalid
 from penstock.secrets import Secret
 
-Mechanism = Literal["plain", "scram-sha-256", "scram-sha-512"]
+if TYPE_CHECKING:
+    from faststream.security import BaseSecurity
 
-_SASL = {"plain": SASLPlaintext, "scram-sha-256": SASLScram256, "scram-sha-512": SASLScram512}
+Mechanism = Literal["plain", "scram-sha-256", "scram-sha-512"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ class Cluster:
     """Begins the name of each of our consumer groups."""
     tls: Tls | None = None
     login: Login | None = None
-    member: str | None = field(default=None)
+    member: str | None = None
     """A name of this worker that stays over restarts, so that a quick restart moves no partition."""
 
     def __str__(self) -> str:
@@ -93,11 +92,13 @@ class Cluster:
         """
         Return it in FastStream's words.
         """
+        from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+        made = {"plain": SASLPlaintext, "scram-sha-256": SASLScram256, "scram-sha-512": SASLScram512}
         context = self.tls.context() if self.tls is not None else None
         if self.login is None:
             return BaseSecurity(ssl_context=context, use_ssl=self.tls is not None)
-        made = _SASL[self.login.mechanism]
-        return made(
+        return made[self.login.mechanism](
             username=self.login.username,
             password=self.login.password.reveal(),
             ssl_context=context,

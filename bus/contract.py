@@ -1,7 +1,7 @@
 """
 How events travel: a log with topics, ordered partitions, keys, consumer groups and positions.
 
-The contract is pull. `memory`, `embedded` and (later) Kafka keep the same promises and run one
+The contract is pull. `memory`, `embedded` and `kafka` keep the same promises and run one
 behaviour suite:
 
 - `publish` returns when the message is durable; messages of one key keep their order.
@@ -155,7 +155,8 @@ class Bus(Protocol):
         """
         Append *messages*, all or none, and return when they are durable.
 
-        Raises `Unavailable` when the bus cannot take them now (no disk, closed).
+        On Kafka a cluster that goes away in the middle may keep some of them: publish again, the identity of an
+        event tells. Raises `Unavailable` when the bus cannot take them now (no disk, closed).
         """
         ...
 

@@ -14,7 +14,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from bus.cluster import Cluster
 from bus.contract import Message, Partition, Rebalanced
@@ -65,9 +71,7 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     # ---- life -------------------------------------------------------------------------------
 
-    async def joined(
-        self, consumer: AIOKafkaConsumer, leave: Callable[[], Awaitable[None]], *, within: float
-    ) -> None:
+    async def joined(self, consumer: AIOKafkaConsumer, leave: Callable[[], Awaitable[None]], *, within: float) -> None:
         """
         Take over the started *consumer*; return when the group has given it its share.
         """

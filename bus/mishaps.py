@@ -36,4 +36,4 @@ def reason(error: BaseException) -> str:
     Return what *error* says, by its name when it says nothing.
     """
     text = str(error)
-    return text if text else type(error).__name__
+    return text or type(error).__name__

@@ -54,13 +54,11 @@ class Starts:
     async def _missing(self, group: str, partitions: Sequence[Partition]) -> list[Partition]:
         wanted = [TopicPartition(*one) for one in partitions]
         async with told(f"look up the positions of group {group!r}", within=START_WITHIN):
-            while (found := await self._look(group, wanted)) is None:
+            while (found := await self._look(group, wanted)) is None:  # noqa: ASYNC110  Kafka tells nobody
                 await asyncio.sleep(_TRY_AGAIN)
         return [Partition(*one) for one in wanted if one not in found or found[one].offset < 0]
 
-    async def _look(
-        self, group: str, wanted: list[TopicPartition]
-    ) -> dict[TopicPartition, OffsetAndMetadata] | None:
+    async def _look(self, group: str, wanted: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata] | None:
         """
         Return what Kafka has; None while it is still finding out who keeps it.
         """

@@ -58,7 +58,7 @@ class Topics:
             # All of them: asking for one by name would make it on clusters that create topics by themselves.
             found = await self._admin.describe_topics()
         ready = {each["topic"]: _ready(each) for each in found if not each["error_code"]}
-        if topic in ready and ready[topic]:
+        if ready.get(topic):
             self._counts[topic] = ready[topic]
             return ready[topic]
         return None
@@ -78,7 +78,7 @@ class Topics:
                     f"Kafka refused to create the topic {topic!r}: {answer.get('error_message') or error.__name__}; "
                     f"create it by hand with {partitions} partitions and message.timestamp.type=LogAppendTime"
                 )
-            while (count := await self._look(topic)) is None:
+            while (count := await self._look(topic)) is None:  # noqa: ASYNC110  Kafka tells nobody
                 await asyncio.sleep(_LOOK_AGAIN)
         if count != partitions:  # somebody else made it meanwhile
             raise self._changed(topic, count, partitions)

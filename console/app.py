@@ -23,7 +23,8 @@ from ai import AI
 from bus.contract import Bus
 from connectors import catalog
 from connectors.contract import Connector
-from engine import Engine
+from console.cluster import cluster_of
+from engine import Engine, Layout
 from ledger.contract import Ledger
 from penstock.clock import Clock, SystemClock
 from penstock.errors import Unreachable
@@ -89,7 +90,7 @@ async def open_hub(
             ledger = await ledger_room.open(state / "ledger.db", clock=clock, keep=keep, fail=fail)
             stack.push_async_callback(ledger.close)
         if bus is None:
-            bus = bus_room.open(state / "bus.db", keep=keep, clock=clock)
+            bus = await _open_bus(declaration, root, secrets=secrets, clock=clock)
             stack.push_async_callback(bus.close)
         connectors = {
             name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
@@ -100,7 +101,15 @@ async def open_hub(
         )
         plans = {name: compile_pipeline(declaration, name, root) for name in declaration.pipelines}
         engine = Engine(
-            plans, connectors=connectors, ai=models, bus=bus, ledger=ledger, http=http, clock=clock, fail=fail
+            plans,
+            connectors=connectors,
+            ai=models,
+            bus=bus,
+            ledger=ledger,
+            http=http,
+            clock=clock,
+            fail=fail,
+            layout=layout(declaration),
         )
         yield Hub(
             declaration=declaration,
@@ -115,6 +124,21 @@ async def open_hub(
             clock=clock,
             engine=engine,
         )
+
+
+def layout(declaration: Declaration) -> Layout:
+    """
+    Return how the hub's topics are named and cut.
+    """
+    kafka = declaration.hub.bus
+    return Layout() if kafka is None else Layout(prefix=kafka.prefix, partitions=int(kafka.partitions))
+
+
+async def _open_bus(declaration: Declaration, root: Path, *, secrets: Secrets, clock: Clock) -> Bus:
+    keep, kafka = declaration.hub.keep, declaration.hub.bus
+    if kafka is None:
+        return bus_room.open(root / declaration.hub.state / "bus.db", keep=keep, clock=clock)
+    return await bus_room.connect(cluster_of(kafka, root, secrets), partitions=int(kafka.partitions), keep=keep)
 
 
 async def serve(hub: Hub, *, ready: Callable[[str], None] = lambda _url: None) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from ai import AI
 from bus.contract import Bus
@@ -26,18 +27,28 @@ from pipelines.plan import Plan
 
 log = logging.getLogger(__name__)
 
-PREFIX = "penstock"
-PARTITIONS = 12
 HEALTH_TIMEOUT = 5.0  # seconds
 PRUNE_EVERY = 3600.0  # seconds
 WHOAMI_AGAIN = 30.0  # seconds until a system that did not say who we are is asked again
 
 
-def topic(connection: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
     """
-    Return the topic that carries a connection's events.
+    How topics are named and cut.
     """
-    return f"{PREFIX}.events.{connection}"
+
+    prefix: str = "penstock"
+    partitions: int = 12
+
+    def topic(self, connection: str) -> str:
+        """
+        Return the topic that carries a connection's events.
+        """
+        return f"{self.prefix}.events.{connection}"
+
+
+EMBEDDED = Layout()
 
 
 class Engine:
@@ -57,7 +68,9 @@ class Engine:
         clock: Clock,
         in_flight: int = IN_FLIGHT,
         fail: Callable[[str], None] = lambda _name: None,
+        layout: Layout = EMBEDDED,
     ) -> None:
+        self._layout = layout
         self._plans = plans
         self._connectors = connectors
         self._bus = bus
@@ -72,9 +85,9 @@ class Engine:
             for name, plan in plans.items()
         }
         self.executor = Executor(
-            list(self.runners.values()), bus=bus, ledger=ledger, clock=clock, topic=topic, in_flight=in_flight
+            list(self.runners.values()), bus=bus, ledger=ledger, clock=clock, topic=layout.topic, in_flight=in_flight
         )
-        self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=topic)
+        self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=layout.topic)
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -82,7 +95,7 @@ class Engine:
         Learn who we are, prepare the topics, join the groups, begin to run.
         """
         for connection in self._connectors:
-            await self._bus.ensure_topic(topic(connection), PARTITIONS)
+            await self._bus.ensure_topic(self._layout.topic(connection), self._layout.partitions)
         for plan in self._plans.values():
             await self._ledger.remember_config(plan.config_hash, plan.config_text)
         await self._gates.load()

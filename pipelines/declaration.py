@@ -49,6 +49,7 @@ __all__ = [
     "Hub",
     "Identifier",
     "Kafka",
+    "KafkaSecurity",
     "Limits",
     "Model",
     "Name",
@@ -68,17 +69,42 @@ __all__ = [
 ]
 
 
+class KafkaSecurity(Part):
+    """
+    How workers and brokers trust each other.
+    """
+
+    tls: bool = False
+    """Encrypt, and check who the brokers are."""
+    ca: str | None = None
+    """File of who signed the brokers' certificates; the system's list when not set."""
+    certificate: str | None = None
+    """File of our own certificate, where brokers ask for one."""
+    certificate_key: str | None = None
+    """File of its key, unencrypted; in the same file when not set."""
+    mechanism: Literal["plain", "scram-sha-256", "scram-sha-512"] | None = None
+    """How a name and a password are proved; nobody logs in when not set."""
+    username: str | None = None
+    """Who we are to the brokers."""
+    password: str | None = None
+    """A reference, e.g. `${env:KAFKA_PASSWORD}`."""
+
+
 class Kafka(Part):
     """
     A Kafka cluster in place of the embedded bus.
     """
 
     kafka: str = Field(min_length=1)
-    """Bootstrap servers, or a reference to them."""
+    """Some brokers, `host:port,host:port`, or a reference to them."""
     prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")] = "penstock"
-    """What the names of topics begin with."""
+    """What the names of topics and consumer groups begin with."""
     partitions: Annotated[Number, Field(ge=1, le=1000)] = 12
-    """Of each topic, when it is made."""
+    """Of each topic; fixed when it is made."""
+    member: str | None = None
+    """A name of this worker that stays over restarts, or a reference, e.g. `${env:HOSTNAME}`."""
+    security: KafkaSecurity | None = None
+    """In the clear and without a login when not set."""
 
 
 class Hub(Part):

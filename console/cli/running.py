@@ -96,6 +96,10 @@ def references(declaration: Declaration) -> list[str]:
         for name, value in connection.settings.items():
             if declared.get(name, {}).get("x-secret"):
                 found.append(_newest(value))
+    if declaration.hub.bus is not None:
+        bus, security = declaration.hub.bus, declaration.hub.bus.security
+        written = [bus.kafka, bus.member, security.password if security else None]
+        found += [text for text in written if text is not None and "${" in text]
     return found
 
 

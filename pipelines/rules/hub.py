@@ -9,12 +9,14 @@ import re
 import zoneinfo
 from collections.abc import Iterator
 
+from pipelines.declaration import KafkaSecurity
 from pipelines.findings import Finding
 from pipelines.rules.registry import rule
 from pipelines.suggestions import closest
 from pipelines.survey import Survey
 
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:]+\]|[0-9A-Za-z.-]+):([0-9]{1,5})")
+_SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[0-9A-Za-z._-]+):[0-9]{1,5}")
 
 
 @rule("hub/timezone")
@@ -49,6 +51,34 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@rule("hub/bus")
+def bus(survey: Survey) -> Iterator[Finding]:
+    """
+    Brokers have ports, a login has its three parts, files of certificates serve TLS.
+    """
+    kafka = survey.declaration.hub.bus
+    if kafka is None:
+        return
+    for server in [] if "${" in kafka.kafka else kafka.kafka.split(","):
+        if not _SERVER.fullmatch(server.strip()):
+            hint = "write host:port, several with commas between them"
+            yield survey.error(("hub", "bus", "kafka"), f"{server.strip()!r} is no address of a broker", hint)
+    if kafka.security is not None:
+        yield from _security(survey, kafka.security)
+
+
+def _security(survey: Survey, given: KafkaSecurity) -> Iterator[Finding]:
+    keys = ("hub", "bus", "security")
+    login = {"mechanism": given.mechanism, "username": given.username, "password": given.password}
+    missing = [repr(name) for name, value in login.items() if value is None]
+    if 0 < len(missing) < len(login):
+        hint = "a login is 'mechanism', 'username' and 'password'"
+        yield survey.error_at_key(keys, f"{' and '.join(missing)} is missing", hint)
+    for name in ("ca", "certificate", "certificate_key"):
+        if getattr(given, name) is not None and not given.tls:
+            yield survey.error_at_key((*keys, name), f"{name!r} is for TLS", "add `tls: true`")
 
 
 @rule("hub/labels")

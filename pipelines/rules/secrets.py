@@ -22,6 +22,8 @@ _LOOKS_LIKE = re.compile(
     r"|://[^/\s:@]+:[^/\s@$]{3,}@"
 )
 """Keys of well-known systems, and passwords in URLs."""
+_PLACES: set[Keys] = {("hub", "ledger"), ("hub", "bus", "kafka"), ("hub", "bus", "member")}
+"""Where a reference may stand, and a value as well."""
 _HINT = "write a reference, ${env:NAME} or ${file:/path}, and keep the secret out of this file"
 
 
@@ -95,6 +97,9 @@ def _secret_values(survey: Survey) -> Iterator[tuple[Keys, Any]]:
     for name, model in survey.declaration.models.items():
         if model.key is not None:
             yield ("models", name, "key"), model.key
+    bus = survey.declaration.hub.bus
+    if bus is not None and bus.security is not None and bus.security.password is not None:
+        yield ("hub", "bus", "security", "password"), bus.security.password
 
 
 @rule("secrets/literal")
@@ -126,7 +131,7 @@ def references(survey: Survey) -> Iterator[Finding]:
 
 
 def _allowed(survey: Survey) -> set[Keys]:
-    return {keys for keys, _ in _secret_values(survey)} | {("hub", "ledger"), ("hub", "bus", "kafka")}
+    return {keys for keys, _ in _secret_values(survey)} | _PLACES
 
 
 def _known(survey: Survey, keys: Keys) -> bool:

@@ -47,7 +47,6 @@ def test_everything_that_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("bus", ("version: 1\n", "version: 1\nhub: {bus: {kafka: host}}\n")),
         ("ledger", ("version: 1\n", "version: 1\nhub: {ledger: '${env:X}'}\n")),
         ("routes", ("pipelines:", "routes: {r: {try: [small]}}\npipelines:")),
         ("budgets", ("pipelines:", "budgets: {b: {spend: 5 USD/day}}\npipelines:")),
