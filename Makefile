@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench build docs journey-github lock clean
+.PHONY: help setup demo kafka test check format bench build docs journey-github lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -28,6 +28,9 @@ setup: $(INSTALLED) ## install everything into .venv, as locked
 
 demo: $(RUNNABLE) ## show it: no account, no key, no network
 	@$(VENV)/bin/penstock demo
+
+kafka: $(INSTALLED) ## run a real Kafka on 127.0.0.1:9092 until Ctrl-C; needs Java 17 and Maven
+	@$(PYTHON_IN) -m bus.broker
 
 test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus
 	@$(PYTHON_IN) -m pytest -q -n auto --maxprocesses $(WORKERS) $(TESTS)

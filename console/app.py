@@ -82,20 +82,16 @@ async def open_hub(
         secrets = secrets or Secrets()
         fail = fail or failpoint()
         state = root / declaration.hub.state
-        keep = declaration.hub.keep
         if http is None:
             http = AiohttpHttp()
             stack.push_async_callback(http.close)
         if ledger is None:
-            ledger = await ledger_room.open(state / "ledger.db", clock=clock, keep=keep, fail=fail)
+            ledger = await ledger_room.open(state / "ledger.db", clock=clock, keep=declaration.hub.keep, fail=fail)
             stack.push_async_callback(ledger.close)
         if bus is None:
             bus = await _open_bus(declaration, root, secrets=secrets, clock=clock)
             stack.push_async_callback(bus.close)
-        connectors = {
-            name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
-            for name, connection in declaration.connections.items()
-        }
+        connectors = _open_connectors(declaration, secrets=secrets, http=http, clock=clock)
         models = ai_room.open(
             model_specs(declaration), http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail
         )
@@ -124,6 +120,15 @@ async def open_hub(
             clock=clock,
             engine=engine,
         )
+
+
+def _open_connectors(
+    declaration: Declaration, *, secrets: Secrets, http: Http, clock: Clock
+) -> Mapping[str, Connector]:
+    return {
+        name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
+        for name, connection in declaration.connections.items()
+    }
 
 
 def layout(declaration: Declaration) -> Layout:

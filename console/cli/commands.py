@@ -256,6 +256,24 @@ def schema(
 
 
 @app.command()
+def docs(
+    *,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="The topics and events on Kafka, as AsyncAPI 3.0.")
+    ] = False,
+    file: File = PIPELINES,
+) -> int:
+    """
+    Print what other teams have to know.
+
+    With --asyncapi: topics, messages and consumer groups of a hub on Kafka.
+    """
+    from console.cli.documenting import docs as command
+
+    return command(file, asyncapi=asyncapi)
+
+
+@app.command()
 def doctor(
     *,
     offline: Annotated[bool, typer.Option("--offline", help="Only look at this machine.")] = False,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,23 +129,32 @@ def test_doctor_says_which_credential_is_refused(
     assert ("down", "the credential is refused: make a new one") == (desk["state"], desk["next"])
 
 
-def test_run_turns_a_ticket_into_a_note(project: Path, desk: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("bus", "ticket"), [("embedded", 88), ("kafka", 89)])
+def test_run_turns_a_ticket_into_a_note(
+    bus: str, ticket: int, project: Path, desk: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     """
     `run` takes a signed webhook, asks the model, leaves one note, stops with 0, and `runs` knows it.
     """
+    hub_keys = ""
+    if bus == "kafka":
+        prefix = f"t{uuid.uuid4().hex[:8]}"
+        hub_keys = f", bus: {{kafka: '{request.getfixturevalue('kafka')}', prefix: {prefix}, partitions: 3}}"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     file = project / "pipelines.yaml"
-    file.write_text(file.read_text().replace("version: 1\n", f"version: 1\nhub: {{listen: '127.0.0.1:{port}'}}\n"))
+    file.write_text(
+        file.read_text().replace("version: 1\n", f"version: 1\nhub: {{listen: '127.0.0.1:{port}'{hub_keys}}}\n")
+    )
     words = [sys.executable, "-m", "penstock", "run"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as hub:
         assert hub.stderr is not None
         assert any("penstock runs at" in line for line in iter(hub.stderr.readline, ""))
         _post(f"{desk}/_double/hooks", {"url": f"http://127.0.0.1:{port}/in/helpdesk", "secret": "hook-secret"})
-        written = {"id": 88, "subject": "Lost", "description": "Parcel 88-1 is lost.", "requester_id": 7001}
+        written = {"id": ticket, "subject": "Lost", "description": "Parcel 88-1 is lost.", "requester_id": 7001}
         _post(f"{desk}/_double/tickets", written)
-        notes = _wait_for(lambda: [each for each in _comments(desk, 88) if not each["public"]])
+        notes = _wait_for(lambda: [each for each in _comments(desk, ticket) if not each["public"]])
         hub.terminate()
         hub.stderr.read()
         assert 0 == hub.wait(timeout=60)
@@ -152,8 +162,9 @@ def test_run_turns_a_ticket_into_a_note(project: Path, desk: str, capsys: pytest
     (note,) = notes
     assert "Please check before you act on it." in note["body"]
     (run,) = json.loads(output(capsys, ["runs", "--verdict", "delivered", "--json"]))["runs"]
-    assert ("88", "delivered") == (run["subject"], run["verdict"])
+    assert (str(ticket), "delivered") == (run["subject"], run["verdict"])
     assert run["cost"] > 0
+    assert (bus == "embedded") == (project / ".penstock" / "bus.db").exists()
 
 
 def _wait_for(look: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
