@@ -29,7 +29,7 @@ setup: $(INSTALLED) ## install everything into .venv, as locked
 demo: $(RUNNABLE) ## show it: no account, no key, no network
 	@$(VENV)/bin/penstock demo
 
-kafka: $(INSTALLED) ## run a real Kafka on 127.0.0.1:9092 until Ctrl-C; needs Java 17 and Maven
+kafka: $(RUNNABLE) ## run a real Kafka on 127.0.0.1:9092 until Ctrl-C; needs Java 17 and Maven
 	@$(PYTHON_IN) -m bus.broker
 
 test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus

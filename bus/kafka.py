@@ -167,7 +167,8 @@ class KafkaBus:
             parts.append(self._looker.stop())
         for part in parts:
             with contextlib.suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(part, CLOSE_WITHIN)
+                async with asyncio.timeout(CLOSE_WITHIN):
+                    await part
 
     # ---- parts ------------------------------------------------------------------------------
 

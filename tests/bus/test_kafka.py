@@ -133,7 +133,8 @@ async def test_a_foreign_consumer_reads_cloudevents(bus: KafkaBus, topic: str, k
     await bus.publish([Outgoing(topic=topic, key=key, value=value, headers=headers)])
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest", group_id=None)
     await consumer.start()
-    record = await asyncio.wait_for(consumer.getone(), 20)
+    async with asyncio.timeout(20):
+        record = await consumer.getone()
     await consumer.stop()
     found = dict(record.headers)
 
