@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 NO_SKIP = "PENSTOCK_NO_SKIP"
 CASES = 100  # random cases of one property, unless PENSTOCK_CASES or the test says otherwise
 
-_OURS_TO_KEEP = {NO_SKIP, "PENSTOCK_CASES", "PENSTOCK_GITHUB_PAYLOADS"}
+_OURS_TO_KEEP = {NO_SKIP, "PENSTOCK_CASES", "PENSTOCK_GITHUB_PAYLOADS", "PENSTOCK_TEST_POSTGRES"}
 _FOREIGN = (
     "ANTHROPIC_",
     "AWS_",
