@@ -92,7 +92,7 @@ class ServerConnection:
         """
         Run one statement.
         """
-        cursor = self._raw.execute(spoken(sql), parameters)
+        cursor = self._raw.execute(spoken(sql), parameters, prepare=None if parameters else False)
         return self._counted(cursor)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> psycopg.Cursor[ServerRow]:

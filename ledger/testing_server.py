@@ -48,12 +48,13 @@ class LocalServer:
         """
         Start it, and wait until it answers.
         """
-        settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self._folder}
+        settings: dict[str, object] = {"listen_addresses": "127.0.0.1", "port": self.port}
+        settings["unix_socket_directories"] = self._folder
         if not self._durable:
             settings |= {"fsync": "off"}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         log = (self._folder / "log").open("ab")
-        command = [self._programs / "postgres", "-D", "data", *words]
+        command = [str(self._programs / "postgres"), "-D", "data", *words]
         self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, **self._as)  # noqa: S603 # our own server
         log.close()
         self._wait_until_up()
