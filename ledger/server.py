@@ -4,21 +4,20 @@ A PostgreSQL server below the ledger: how it is reached, locked, and told from o
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import psycopg
-from psycopg import conninfo, pq
-from psycopg.types.string import StrDumperUnknown
+from psycopg import conninfo
 
 from ledger import file
 from ledger.connection import Connection
-from ledger.dialect import only, spoken, tables
+from ledger.dialect import only, tables
 from ledger.locks import Locks, Place, Sum
 from ledger.queries import queries
+from ledger.server_connection import ServerConnection, Text, columns, key, one, rows
 from penstock.errors import Fenced, Unavailable, Unreachable
 
 _CONNECT = 10  # seconds for a server to answer
@@ -26,112 +25,6 @@ _SECRET_BYTES = 32
 _AWAY = ("08", "57P", "25P03", "25006")  # SQL states: connection, shutdown, idle too long, now a standby
 _LATER = ("40", "53", "55P03", "57014")  # SQL states: lost race, no room, lock not had, cancelled
 _MAKING = "making the tables"
-
-
-class _Text(StrDumperUnknown):
-    """
-    Text without NUL, which PostgreSQL cannot keep.
-    """
-
-    def dump(self, obj: str) -> bytes:
-        return obj.replace("\x00", "\u2400").encode()
-
-
-class ServerRow(Sequence[Any]):
-    """
-    One row: values by position and by name.
-    """
-
-    __slots__ = ("_places", "_values")
-
-    def __init__(self, places: Mapping[str, int], values: Sequence[Any]) -> None:
-        self._places = places
-        self._values = values
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._values[self._places[key] if isinstance(key, str) else key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def keys(self) -> list[str]:
-        """
-        Return the names of its columns.
-        """
-        return list(self._places)
-
-
-class ServerConnection:
-    """
-    A connection to PostgreSQL that takes SQLite's words; `ledger.connection.Connection`.
-    """
-
-    def __init__(self, raw: psycopg.Connection[Any]) -> None:
-        self._raw = raw
-        self._changed = 0
-        self._space = ""
-
-    @property
-    def in_transaction(self) -> bool:
-        """
-        Whether something is begun and not ended.
-        """
-        return self._raw.info.transaction_status not in {pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN}
-
-    @property
-    def total_changes(self) -> int:
-        """
-        How many rows were changed.
-        """
-        return self._changed
-
-    def execute(self, sql: str, parameters: Any = None, /) -> psycopg.Cursor[ServerRow]:
-        """
-        Run one statement.
-        """
-        cursor = self._raw.execute(spoken(sql), parameters, prepare=None if parameters else False)
-        return self._counted(cursor)
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> psycopg.Cursor[ServerRow]:
-        """
-        Run one statement with each of *parameters*.
-        """
-        cursor = self._raw.cursor()
-        cursor.executemany(spoken(sql), list(parameters))
-        return self._counted(cursor)
-
-    def lock(self, places: Iterable[Place], sums: Iterable[Sum], /) -> None:
-        """
-        Wait for these lanes, then for these budget rows, each in one order for everybody.
-
-        The names are locked as well as the rows: some have no row yet.
-        """
-        lanes = sorted(set(places))
-        if lanes:
-            self._lock_names("lane", lanes)
-            self.execute(only("lock_lanes"), _columns(lanes))
-        if wanted := sorted(set(sums)):
-            self._lock_names("budget", wanted)
-
-    def close(self) -> None:
-        """
-        Close it.
-        """
-        self._raw.close()
-
-    def _lock_names(self, kind: str, names: Sequence[Sequence[str]]) -> None:
-        if not self._space:
-            self._space = _one(self, "SELECT current_schema()")
-        keys = sorted({_key(self._space, kind, *name) for name in names})
-        self.execute(only("lock_names"), {"keys": keys})
-
-    def _counted(self, cursor: psycopg.Cursor[Any]) -> psycopg.Cursor[ServerRow]:
-        if cursor.description is None and cursor.rowcount > 0:
-            self._changed += cursor.rowcount
-        return cursor
 
 
 class Server:
@@ -150,7 +43,7 @@ class Server:
         Connect to write.
         """
         opened = ServerConnection(self._connected())
-        if _one(opened, "SHOW synchronous_commit") == "off":
+        if one(opened, "SHOW synchronous_commit") == "off":
             opened.execute("SET synchronous_commit = on")
         # A worker that was stopped must not keep its locks from the others.
         opened.execute(f"SET idle_in_transaction_session_timeout = {self._idle_ms}")
@@ -176,7 +69,7 @@ class Server:
             found = connection.execute(only("lanes_of"), {"runs": runs})
             places += [(row["tenant"], row["pipeline"], row["lane"]) for row in found]
         connection.lock(places, ())
-        sums = [one for need in needs for one in need.sums]
+        sums = [each for need in needs for each in need.sums]
         if claimed := [place for need in needs if need.worker is not None for place in need.places]:
             sums += _held(connection, claimed)
         connection.lock((), sums)
@@ -216,8 +109,8 @@ class Server:
         """
 
     def _connected(self) -> psycopg.Connection[Any]:
-        raw = psycopg.connect(self._dsn, autocommit=True, row_factory=_rows)
-        raw.adapters.register_dumper(str, _Text)
+        raw = psycopg.connect(self._dsn, autocommit=True, row_factory=rows)
+        raw.adapters.register_dumper(str, Text)
         return raw
 
 
@@ -225,12 +118,12 @@ def prepare(connection: Connection, name: str) -> bytes:
     """
     Make the tables of a new ledger, or check those of an old one, while no other worker does; return its secret.
     """
-    space = _one(connection, "SELECT current_schema()")
+    space = one(connection, "SELECT current_schema()")
     if space is None:
         message = f"the ledger {name} has no schema to use: make one, or name another in its search_path"
         raise Unreachable(message)
-    connection.execute(only("lock_names"), {"keys": [_key(space, _MAKING)]})
-    if _one(connection, "SELECT to_regclass('meta')") is None:
+    connection.execute(only("lock_names"), {"keys": [key(space, _MAKING)]})
+    if one(connection, "SELECT to_regclass('meta')") is None:
         _create(connection)
     return check(connection, name)
 
@@ -239,10 +132,10 @@ def check(connection: Connection, name: str) -> bytes:
     """
     Raise `Unreachable` unless this version can use the tables; return the ledger's secret.
     """
-    if _one(connection, "SHOW server_encoding") != "UTF8":
+    if one(connection, "SHOW server_encoding") != "UTF8":
         message = f"the database {name} is not in UTF8: make one with ENCODING 'UTF8'"
         raise Unreachable(message)
-    if _one(connection, "SELECT to_regclass('meta')") is None:
+    if one(connection, "SELECT to_regclass('meta')") is None:
         message = f"there is no ledger at {name} yet: `penstock run` makes it"
         raise Unreachable(message)
     facts = {row["name"]: row for row in connection.execute("SELECT name, value, bytes FROM meta")}
@@ -285,28 +178,9 @@ def _create(connection: Connection) -> None:
     connection.execute(queries["add_nobody"], {"worker": file.NOBODY})
 
 
-def _one(connection: Connection, question: str) -> Any:
-    return connection.execute(question).fetchone()[0]
-
-
 def _held(connection: Connection, places: Sequence[Place]) -> list[Sum]:
-    found = connection.execute(only("sums_of"), _columns(sorted(set(places)))).fetchall()
+    found = connection.execute(only("sums_of"), columns(sorted(set(places)))).fetchall()
     return [(scope, period) for row in found for scope, period in orjson.loads(row["rows"])]
-
-
-def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
-    tenants, pipelines, lanes = (list(column) for column in zip(*places, strict=True))
-    return {"tenants": tenants, "pipelines": pipelines, "lanes": lanes}
-
-
-def _key(*names: str) -> int:
-    digest = hashlib.sha256("\x00".join(names).encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
-
-
-def _rows(cursor: psycopg.Cursor[Any]) -> Any:
-    places = {column.name: place for place, column in enumerate(cursor.description or ())}
-    return lambda values: ServerRow(places, values)
 
 
 def _first_line(error: BaseException) -> str:

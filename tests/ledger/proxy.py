@@ -43,19 +43,19 @@ class Proxy:
         for task in left:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.sleep(0.05))  # until what was closed is
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
         back = asyncio.create_task(_pass(theirs, writer))
-        with contextlib.suppress(ConnectionError):
-            await self._forward(reader, theirs, ours, back)
-        back.cancel()
-        for end in (writer, ours):
-            end.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await end.wait_closed()
+        try:
+            with contextlib.suppress(ConnectionError):
+                await self._forward(reader, theirs, ours, back)
+        finally:
+            back.cancel()
+            writer.close()
+            ours.close()
 
     async def _forward(
         self,
