@@ -4,10 +4,11 @@ What happened and what it cost: every event's run, its steps, its writes and its
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+from ledger.base import Seen
 from ledger.book import Book, never
 from ledger.contract import (
     Busy,
@@ -39,8 +40,10 @@ __all__ = [
     "NewRun",
     "PickedUp",
     "RunQuery",
+    "Seen",
     "Step",
     "WriteIntent",
+    "look",
     "open",
     "run_id",
 ]
@@ -86,6 +89,14 @@ async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
     return Book(Store.to_read(place), None, clock=clock, keep=keep, fail=fail)
 
 
+def look(dsn: str) -> Seen:
+    """
+    Look at the PostgreSQL server at *dsn* without changing anything. Raises `Unreachable`.
+    """
+    seen: Seen = _postgres().server.look(dsn)
+    return seen
+
+
 def _on_server(
     dsn: str,
     *,
@@ -96,13 +107,18 @@ def _on_server(
     read_only: bool,
     fail: Callable[[str], None],
 ) -> Ledger:
-    if importlib.util.find_spec("psycopg") is None:
-        message = "a ledger on PostgreSQL needs psycopg: pip install 'penstock[postgres]'"
-        raise Unreachable(message)
-    from ledger import postgres
-
+    postgres = _postgres()
     if read_only:
         return Book(postgres.to_read(dsn, seconds=lease), None, clock=clock, keep=keep, fail=fail)
     held = postgres.ServerLease(lease, worker)
     store = postgres.to_write(dsn, held, now=clock.now_ms(), seconds=lease, fail=fail)
     return Book(store, held, clock=clock, keep=keep, fail=fail)
+
+
+def _postgres() -> ModuleType:
+    try:
+        from ledger import postgres
+    except ImportError as error:
+        message = "a ledger on PostgreSQL needs psycopg: pip install 'penstock[postgres]'"
+        raise Unreachable(message) from error
+    return postgres

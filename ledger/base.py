@@ -5,6 +5,7 @@ What a writer and its readers need to know of the database below them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.connection import Connection
@@ -68,3 +69,17 @@ class Base(Protocol):
         Do what keeps the database small and quick, after a batch of *operations*.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """
+    What one look at a server found.
+    """
+
+    name: str
+    version: str
+    durable: bool
+    """Whether what it calls durable survives a loss of power."""
+    made: bool
+    """Whether there is a ledger already."""

@@ -18,7 +18,7 @@ from ledger.reader import Reader
 from ledger.server import Server
 from ledger.store import Store
 from ledger.writer import Writer
-from penstock.errors import Fenced, Unreachable
+from penstock.errors import Fenced
 
 _GAP = 1.5  # renewals: after a longer silence between us and the server, others may have been cut off as well
 
@@ -97,7 +97,7 @@ def to_write(dsn: str, lease: ServerLease, *, now: int, seconds: float, fail: Ca
         writer = Writer(base, tick=lease.renew, ticked=lease.renewed, every=lease.every, fail=fail)
         secret = writer.start(first)
     except psycopg.Error as error:
-        raise _unusable(base, error) from error
+        raise server.unusable(base.name, error) from error
     return Store(writer=writer, reader=Reader(base), lock=None, secret=secret)
 
 
@@ -113,12 +113,5 @@ def to_read(dsn: str, *, seconds: float) -> Store:
         finally:
             connection.close()
     except psycopg.Error as error:
-        raise _unusable(base, error) from error
+        raise server.unusable(base.name, error) from error
     return Store(writer=None, reader=Reader(base), lock=None, secret=secret)
-
-
-def _unusable(base: Server, error: psycopg.Error) -> Unreachable:
-    why = str(error).strip().partition("\n")[0]
-    return Unreachable(
-        f"the ledger {base.name} cannot be opened: {why}; check `hub.ledger`, and whether the server runs"
-    )

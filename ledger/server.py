@@ -13,6 +13,7 @@ import psycopg
 from psycopg import conninfo
 
 from ledger import file
+from ledger.base import Seen
 from ledger.connection import Connection
 from ledger.dialect import only, tables
 from ledger.locks import Locks, Place, Sum
@@ -144,6 +145,34 @@ def check(connection: Connection, name: str) -> bytes:
         message = f"the ledger {name} has schema {found!r}, not {file.SCHEMA}: use the penstock that made it"
         raise Unreachable(message)
     return bytes(facts["secret"]["bytes"])
+
+
+def look(dsn: str) -> Seen:
+    """
+    Look at the server without changing anything. Raises `Unreachable`.
+    """
+    base = Server(dsn, lease=0.0)
+    try:
+        connection = base.connect_to_read()
+    except psycopg.Error as error:
+        raise unusable(base.name, error) from error
+    try:
+        return Seen(
+            name=base.name,
+            version=one(connection, "SHOW server_version").split()[0],
+            durable=one(connection, "SHOW fsync") == "on",
+            made=one(connection, "SELECT to_regclass('meta')") is not None,
+        )
+    finally:
+        connection.close()
+
+
+def unusable(name: str, error: psycopg.Error) -> Unreachable:
+    """
+    Return the error of a server that cannot be used.
+    """
+    why = _first_line(error)
+    return Unreachable(f"the ledger {name} cannot be opened: {why}; check `hub.ledger`, and whether the server runs")
 
 
 def shown(dsn: str) -> str:

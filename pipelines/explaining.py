@@ -110,7 +110,9 @@ class Explainer:
         if keys and "[key]" in error["loc"]:
             known = _PATTERNS.get(str(error.get("ctx", {}).get("pattern")), "a name")
             message = f"the name {_short(keys[-1])} is not allowed"
-            return Finding(place=self._places.key(*keys), message=message, hint=f"a name is {known}", rule="values/name")
+            return Finding(
+                place=self._places.key(*keys), message=message, hint=f"a name is {known}", rule="values/name"
+            )
         message, hint = _worded(str(keys[-1]) if keys else "it", error)
         rule = "units/amount" if kind == "value_error" else "values/type"
         return Finding(place=self._places.value(*keys), message=message, hint=hint, rule=rule)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from console.cli import exam_machine, exam_network, project
+from console.cli import exam_ledger, exam_machine, exam_network, project
 from console.cli.exam import Finding
 from console.cli.exits import Exit
 from console.cli.streams import emit, out, say, talk
@@ -32,6 +32,8 @@ def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
         declaration = project.declaration(loaded)
         state = loaded.root / declaration.hub.state
         findings += exam_machine.state(state, declaration.hub.listen)
+        if declaration.hub.ledger is not None:
+            findings.append(exam_ledger.server(declaration, loaded.root, offline=offline))
         findings += asyncio.run(exam_network.outside(declaration, offline=offline))
     if as_json:
         emit("doctor", findings=[finding.as_data() for finding in findings])
