@@ -31,12 +31,12 @@ class LocalServer:
     One server on 127.0.0.1, with its data in a temporary folder.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, below: Path | None = None) -> None:
         """
-        Make its data; *durable* ones survive a loss of power, which tests do not need.
+        Make its data in a folder *below*; *durable* ones survive a loss of power, which tests do not need.
         """
         self._programs = _programs()
-        self._folder = Path(tempfile.mkdtemp(prefix="penstock-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="penstock-pg-", dir=below))
         self._as = _somebody(self._folder)
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +49,7 @@ class LocalServer:
         Start it, and wait until it answers.
         """
         settings: dict[str, object] = {"listen_addresses": "127.0.0.1", "port": self.port}
-        settings["unix_socket_directories"] = self._folder
+        settings["unix_socket_directories"] = ""
         if not self._durable:
             settings |= {"fsync": "off"}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

@@ -4,9 +4,7 @@ What every ledger test needs: an open ledger of each kind, events, and an audito
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,7 @@ import pytest
 import ledger
 from ledger import Claim, Ledger, NewRun
 from ledger.connection import Connection
-from ledger.testing_server import ELSEWHERE, LocalServer
 from penstock.clock import ManualClock
-from penstock.errors import Unreachable
 from schemas.entries import ModelCall
 
 BODY = b'{"specversion":"1.0"}'
@@ -130,40 +126,6 @@ class Site:
         claimed = await of.claim(run)
         assert isinstance(claimed, Claim)
         return claimed
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[LocalServer]:
-    """
-    A PostgreSQL server that may be stopped.
-    """
-    try:
-        ours = LocalServer()
-    except Unreachable as error:
-        if os.environ.get("PENSTOCK_NO_SKIP"):
-            raise
-        pytest.skip(str(error))
-    try:
-        ours.start()
-        yield ours
-    finally:
-        ours.remove()
-
-
-@pytest.fixture
-def dsn(request: pytest.FixtureRequest) -> Iterator[str]:
-    """
-    The address of an empty schema on a server.
-    """
-    import psycopg
-
-    base = os.environ.get(ELSEWHERE) or request.getfixturevalue("server").dsn
-    name = f"t_{secrets.token_hex(6)}"
-    with psycopg.connect(base, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
-    yield f"{base}{'&' if '?' in base else '?'}options=-csearch_path%3D{name}"
-    with psycopg.connect(base, autocommit=True) as connection:
-        connection.execute(f"DROP SCHEMA {name} CASCADE")
 
 
 @pytest.fixture(params=["file", "memory", "postgres"])
