@@ -10,26 +10,13 @@ import pytest
 
 from pipelines import check
 
-FILE = """\
-version: 1
-hub:
-  ledger: {ledger}
-connections:
-  desk: {{connector: zendesk, subdomain: acme, email: hub@acme.example, api_token: "${{env:A}}",
-         webhook_secret: "${{env:B}}"}}
-models:
-  small: {{provider: offline, model: offline}}
-pipelines:
-  note:
-    trigger: {{on: desk.ticket.created}}
-    ask: {{model: small, prompt: "Say hello to {{{{ event.subject }}}}", answer: {{text: string}}, max_output: 100}}
-    deliver: [{{desk.add_note: {{ticket_id: "{{{{ event.subject }}}}", body: "{{{{ answer.text }}}}"}}}}]
-"""
+ROOT = Path(__file__).parents[2]
 
 
 def said(tmp_path: Path, ledger: str) -> list[tuple[str, str]]:
     path = tmp_path / "pipelines.yaml"
-    path.write_text(FILE.format(ledger=ledger))
+    text = (ROOT / "pipelines.yaml").read_text()
+    path.write_text(text.replace("hub:\n", f"hub:\n  ledger: {ledger}\n"))
     return [(one.severity, one.message) for one in check.run(path).findings if one.rule == "hub/ledger"]
 
 
