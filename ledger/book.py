@@ -5,6 +5,7 @@ The ledger over a store: a SQLite file, memory, or PostgreSQL.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +24,7 @@ from ledger.session import ID_BYTES, Means, OpenStep, open_step
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
+from penstock.errors import Unavailable
 from schemas.entries import (
     ActionClass,
     AsideReason,
@@ -34,6 +36,8 @@ from schemas.entries import (
     WaitReason,
     WriteEntry,
 )
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SECOND = 1000  # ms
@@ -233,9 +237,13 @@ class Book:
         return await self.store.read(lambda connection: reading.counts(connection, pipelines))
 
     async def close(self) -> None:
-        if self._writes:
-            await self.store.write(self.lease.give_back, locks.ALONE)
-        await self.store.close()
+        try:
+            if self._writes:
+                await self.store.write(self.lease.give_back, locks.ALONE)
+        except Unavailable as error:
+            _log.warning("the lease could not be given back, and ends by itself: %s", error)
+        finally:
+            await self.store.close()
 
     def _claimant(self) -> Claimant:
         token = secrets.token_bytes(ID_BYTES)

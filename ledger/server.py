@@ -21,7 +21,16 @@ from ledger.queries import queries
 from ledger.server_connection import ServerConnection, Text, columns, key, one, rows
 from penstock.errors import Fenced, Unavailable, Unreachable
 
-_CONNECT = 10  # seconds for a server to answer
+_SILENT = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,  # seconds
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # ms
+}
+"""
+After how much silence a server is away.
+"""
 _SECRET_BYTES = 32
 _AWAY = ("08", "57P", "25P03", "25006")  # SQL states: connection, shutdown, idle too long, now a standby
 _LATER = ("40", "53", "55P03", "57014")  # SQL states: lost race, no room, lock not had, cancelled
@@ -194,7 +203,7 @@ def _complete(dsn: str) -> str:
     except psycopg.ProgrammingError as error:
         message = "the address of the ledger cannot be read: write postgresql://user:password@host:5432/database"
         raise Unreachable(message) from error
-    ours: dict[str, Any] = {"connect_timeout": _CONNECT, "application_name": "penstock", "client_encoding": "utf8"}
+    ours: dict[str, Any] = _SILENT | {"application_name": "penstock", "client_encoding": "utf8"}
     return conninfo.make_conninfo(**ours | given)
 
 

@@ -368,6 +368,18 @@ async def test_a_server_that_stays_away_is_unavailable(workers: Workers, own: Lo
     await book.finish(claim, "delivered")
 
 
+async def test_a_ledger_closes_while_its_server_is_away(dsn: str, own: LocalServer) -> None:
+    """
+    The lease is not given back; it ends by itself.
+    """
+    book = await ledger.open(dsn, clock=SystemClock(), lease=LEASE)
+    own.stop()
+    try:
+        await book.close()
+    finally:
+        own.start()
+
+
 # ---- sessions and tables ------------------------------------------------------------------------
 
 
