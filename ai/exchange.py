@@ -5,7 +5,7 @@ One question to one model: each request reserved, fenced, classified, booked and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ai import prices, telemetry
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.clock import Clock
     from penstock.http import Http
 
+ECHOED = 12  # characters from which a key in an answer is no chance
 _MIN_PATIENCE = 0.05  # seconds below which a call is not worth starting
 
 
@@ -122,7 +123,7 @@ class _Attempt:
     exchange: Exchange
     slot: CallSlot
     question: Question
-    key: str | None
+    key: str | None = field(repr=False)
     amount: int
     """Micro-USD reserved."""
     given: int
@@ -174,9 +175,19 @@ class _Attempt:
         if (error := words.classify(response)) is not None:
             return error
         try:
-            return words.read(response)
+            return self._unechoed(words.read(response))
         except Malformed as exc:
             return AIError(f"{exc} (HTTP {response.status})", error_class="malformed_response")
+
+    def _unechoed(self, reading: Reading) -> Reading:
+        """
+        Take the key out of what a server says: an answer is kept, and written where others read it.
+        """
+        key = self.key
+        if key is None or len(key) < ECHOED or key not in repr(reading):
+            return reading
+        texts = {name: getattr(reading, name) for name in ("text", "refusal", "response_id", "response_model")}
+        return replace(reading, **{name: text and text.replace(key, MASK) for name, text in texts.items()})
 
     def _unfinished(self, reading: Reading) -> AIError | None:
         if reading.finish_reason == "content_filter":

@@ -90,7 +90,7 @@ class HttpCall:
             )
             response = await self._exchange(request, what, write=write)
         edge.judge(response, what, write=write)
-        return response
+        return edge.unechoed(response)
 
     async def _exchange(self, request: httpx.Request, what: str, *, write: bool) -> Response:
         left = self.deadline - self._clock.monotonic()

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Literal, NoReturn, Self
 
 from pydantic import Field as Key
@@ -18,11 +20,14 @@ from connectors.settings import Settled
 from penstock import errors
 from penstock.clock import Clock, utc
 from penstock.http import Response
+from penstock.redaction import LIVE, MASK, spellings
 from penstock.retry import parse_retry_after
 
 Raises = Literal["unavailable", "auth-failed", "rejected", "not-found", "conflict", "unknown-outcome"]
 
 EXCERPT = 200  # characters of the system's own words in our messages
+LOOKED_AT = 16 * 1024  # bytes of an error page that are read for them
+ECHOED = 12  # characters from which a credential in an answer is no chance
 _USUAL: Mapping[int, Raises] = {
     401: "auth-failed",
     403: "auth-failed",
@@ -162,16 +167,36 @@ class Edge:
         raise kinds[kind](said)
 
     def _excerpt(self, response: Response) -> str:
-        text = " ".join(response.body[: 4 * EXCERPT].decode(errors="replace").split())
-        return f" {self.clean(text)[:EXCERPT]!r}" if text else ""
+        text = " ".join(response.body[:LOOKED_AT].decode(errors="replace").split())
+        return f" {self.clean(text)[:EXCERPT]!r}" if text else ""  # cleaned first: half a secret is not known as one
+
+    def unechoed(self, response: Response) -> Response:
+        """
+        Return *response* without the credential it was asked with: what it says goes to models and people.
+        """
+        body = response.body
+        for spelling in _echoes(tuple(self._secrets())):
+            if spelling in body:
+                body = body.replace(spelling, MASK.encode())
+        return response if body is response.body else replace(response, body=body)
 
     def clean(self, text: str) -> str:
         """
         Return *text* without any of our secrets: a system may echo what we sent.
         """
         for secret in self._secrets():
-            text = text.replace(secret, "***")
-        return text
+            text = text.replace(secret, MASK)
+        return LIVE.hide(text)
+
+
+@lru_cache(maxsize=64)
+def _echoes(secrets: tuple[str, ...]) -> list[bytes]:
+    """
+    Return every spelling in which a system may repeat *secrets*, the longest first.
+    """
+    alone = {form for secret in secrets for form in (secret, secret.rpartition(" ")[2])}
+    found = {form for secret in alone if len(secret) >= ECHOED for form in spellings(secret) if len(form) >= ECHOED}
+    return sorted((form.encode() for form in found), key=len, reverse=True)
 
 
 def _data(response: Response) -> object:

@@ -137,8 +137,8 @@ async def serve(hub: Hub, *, ready: Callable[[str], None] = lambda _url: None) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await hub.engine.start()
     try:
+        await hub.engine.start()
         async with listening(hub, host, int(port)) as url:
             ready(url)
             await stop.wait()
@@ -160,12 +160,16 @@ async def listening(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
         raise Unreachable(f"Cannot listen on {host}:{port}: another program does. Change `hub.listen`.") from error
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[socket]))
+    up = asyncio.create_task(server.up.wait())
     try:
-        await server.up.wait()
+        await asyncio.wait({up, task}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            raise Unreachable(f"Cannot listen on {host}:{port}: {task.exception() or 'the server ended'}.")
         yield "http://{}:{}".format(*socket.getsockname()[:2])
     finally:
         server.should_exit = True
-        await task
+        up.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         socket.close()
 
 

@@ -13,6 +13,7 @@ from connectors.contract import Action, Call, Connector, Written
 from engine.echoes import value_hash
 from engine.gates import Gates
 from engine.lookups import Lookups, through
+from engine.patience import ours
 from ledger.contract import Claim, Ledger, Step, WriteIntent
 from penstock.clock import Clock
 from penstock.errors import UnknownOutcome
@@ -63,11 +64,27 @@ class Delivering:
         """
         Carry every delivery out in written order; return the run's verdict and why.
         """
-        outcomes = [await self._one(claim, d, event, answer, probing) for d in self._plan.deliveries]
+        done = await self._done(claim)
+        outcomes = [
+            done[delivery.step] if delivery.step in done else await self._one(claim, delivery, event, answer, probing)
+            for delivery in self._plan.deliveries
+        ]
         for verdict in ("delivered", "unchanged"):
             if any(outcome["outcome"] == verdict for outcome in outcomes):
                 return verdict, None
         return "skipped", "; ".join(outcome.get("why", "") for outcome in outcomes) or None
+
+    async def _done(self, claim: Claim) -> dict[str, Outcome]:
+        """
+        Return what deliveries of an earlier try ended with: the record may say otherwise by now.
+        """
+        kept = await self._ledger.answer(claim.run, "ask", claim.generation)
+        if kept is None or not kept[1]:
+            return {}
+        detail = await self._ledger.detail(claim.run)
+        steps = detail.steps if detail is not None else ()
+        mine = [step for step in steps if step.kind == "write" and step.generation == claim.generation]
+        return {step.step: step.result for step in mine if step.state == "done"}
 
     async def _one(
         self, claim: Claim, delivery: DeliveryPlan, event: Event, answer: Answer, probing: str | None
@@ -143,7 +160,8 @@ class Delivering:
             if found is not None:
                 return found
         if action.idempotency != "keyed":
-            await step.fence()
+            with ours():
+                await step.fence()
         self._fail("write:before-send")
         return await action.write(record, args, delivery.mode, call)
 
@@ -170,6 +188,10 @@ class Delivering:
         return (self._clock.now_ms() - step.quiet_at) / 1000 + action.timeout
 
     def _call(self, step: Step, claim: Claim, delivery: DeliveryPlan, action: Action, record: str) -> Call:
+        def fence() -> None:
+            with ours():
+                step.local_fence()
+
         slot = f"{claim.tenant}\x00{claim.pipeline}\x00{delivery.step}\x00{record}"
         return open_call(
             self._connectors[delivery.connection],
@@ -177,7 +199,7 @@ class Delivering:
             key=step.key,
             slot=hashlib.sha256(slot.encode()).hexdigest()[:32],
             timeout=action.timeout,
-            fence=step.local_fence,
+            fence=fence,
             clock=self._clock,
         )
 

@@ -14,15 +14,19 @@ import heapq
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from bus.contract import Bus, Message
 from engine.intake import Intake, Item, Lane
-from engine.patience import firmly
+from engine.patience import firmly, for_ever
+from engine.relief import Relief
 from engine.runner import Runner
+from engine.slots import Slots
 from ledger.contract import Claim, Known, Ledger, PickedUp
 from penstock.clock import Clock
 from penstock.errors import Fenced, PenstockError
+from schemas.entries import Verdict
 from schemas.events import Event
 
 log = logging.getLogger(__name__)
@@ -32,10 +36,13 @@ FETCH = 500  # messages per fetch
 FETCH_WAIT = 0.5  # seconds
 COMMIT_EVERY = 0.5  # seconds
 RELIEVE_EVERY = 1.0  # seconds
-LANE_MOST = 64  # items of a lane kept in memory
-HEAD_MOST = 60.0  # seconds a head may keep its offset back
 PICK_UP_EVERY = 1.0  # seconds at most between looks at what is due
 PICK_UP_MOST = 64  # waiting runs taken at once
+LOOK_AGAIN = 0.05  # seconds until a look at what was due and could not be had
+AFTER_UNFORESEEN = 5.0  # seconds until a run whose end could not be kept is taken up again
+
+Party = tuple[str, str]
+"""Who takes places: a pipeline's new events, or those of its runs that waited."""
 
 
 class Executor:
@@ -58,13 +65,13 @@ class Executor:
         self._ledger = ledger
         self._clock = clock
         self._topic = topic
-        self._free = in_flight
-        self._ready: list[tuple[int, str, str]] = []
+        self._slots = Slots(in_flight, 2 * len(runners))
+        self._ready: dict[str, list[tuple[int, str]]] = {name: [] for name in self._intakes}
         self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
+        self._relief = Relief(self._intakes, clock=clock, admit=self._admit, go_on=self._go_on)
         self._wake = asyncio.Event()
-        self._quiet = asyncio.Event()
         self._stopping = False
 
     # ---- life -------------------------------------------------------------------------------
@@ -78,12 +85,14 @@ class Executor:
             intake.subscription = await self._bus.subscribe(
                 topic, name, on_assigned=intake.assigned, on_revoked=intake.revoked
             )
-        loops = [self._fetching(intake) for intake in self._intakes.values()]
-        loops += [
-            self._picking_up(),
-            self._every(COMMIT_EVERY, self._commit),
-            self._every(RELIEVE_EVERY, self._relieve),
+        works: list[tuple[str, Callable[[], Coroutine[Any, Any, None]], float]]
+        works = [(f"fetching for {name}", partial(self._fetch, one), 0.0) for name, one in self._intakes.items()]
+        works += [
+            ("picking up", self._pick_up, 0.0),
+            ("committing", self._commit, COMMIT_EVERY),
+            ("relieving", self._relief.look, RELIEVE_EVERY),
         ]
+        loops = (for_ever(self._clock, what, work, every=every) for what, work, every in works)
         self._loops = [asyncio.create_task(loop) for loop in loops]
 
     async def stop(self, grace: float = 20.0) -> None:
@@ -99,8 +108,7 @@ class Executor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(PenstockError):
-            await self._commit()
+        await self._commit()
         for intake in self._intakes.values():
             if intake.subscription is not None:
                 await intake.subscription.close()
@@ -121,47 +129,57 @@ class Executor:
 
     # ---- intake -----------------------------------------------------------------------------
 
-    async def _fetching(self, intake: Intake) -> None:
-        assert intake.subscription is not None
-        while True:
-            try:
-                intake.regulate()
-                messages = await intake.subscription.fetch(FETCH, wait=FETCH_WAIT)
-                if messages:
-                    await self._take_in(intake, messages)
-                elif intake.paused:
-                    await self._clock.sleep(0.05)
-            except PenstockError as error:
-                log.warning("fetching for %s: %s", intake.runner.plan.name, error)
-                await self._clock.sleep(1.0)
+    async def _fetch(self, intake: Intake) -> None:
+        if not intake.inbox:
+            assert intake.subscription is not None
+            intake.regulate()
+            messages = await intake.subscription.fetch(FETCH, wait=FETCH_WAIT)
+            intake.inbox = [message for message in messages if intake.receive(message)]
+        if intake.inbox:
+            await self._take_in(intake)
+        elif intake.paused:
+            await self._clock.sleep(LOOK_AGAIN)
 
-    async def _take_in(self, intake: Intake, messages: Sequence[Message]) -> None:
-        items = [item for message in messages if (item := await self._read(intake, message))]
-        known = await firmly(self._clock, lambda: self._ledger.recognise([item.new.run for item in items]))
+    async def _take_in(self, intake: Intake) -> None:
+        """
+        Give each message of the inbox its lane, or its end; after an error the inbox is still there.
+        """
+        found = [(message, await self._read(intake, message)) for message in list(intake.inbox)]
+        known = await firmly(self._clock, lambda: self._ledger.recognise([item.new.run for _, item in found if item]))
+        horizon = await firmly(self._clock, self._ledger.horizon)
+        left, intake.inbox = set(map(id, intake.inbox)), []
         ends: list[Coroutine[Any, Any, None]] = []
-        for item in items:
+        for message, item in found:
+            if item is None or id(message) not in left:  # no event, or withdrawn meanwhile
+                continue
             if item.new.run in known:
                 ends.append(self._seen(item, known[item.new.run]))
-            elif (judged := intake.runner.judge(item.event)) is not None:
-                verdict, why = judged
-                ends.append(self._concluded(item, verdict, why))
+            elif (judged := self._judge(item, horizon)) is not None:
+                ends.append(self._concluded(item, *judged))
             else:
                 self._enqueue(item)
-        await asyncio.gather(*ends)
         self._dispatch()
+        for result in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(result, Exception):
+                log.error("an event's end could not be kept; it is read again at the next start", exc_info=result)
 
     async def _read(self, intake: Intake, message: Message) -> Item | None:
-        if not intake.receive(message):
-            return None
         try:
             event = Event.from_kafka(list(message.headers), message.value)
         except ValueError as error:
             why = f"The message is not a CloudEvent: {str(error).splitlines()[0]}"
             await firmly(self._clock, lambda: self._ledger.conclude(intake.runner.unreadable(message), "dead", why))
-            intake.finish(message)
+            if message in intake.inbox:
+                intake.inbox.remove(message)
+                intake.finish(message)
             return None
         new = intake.runner.offer(event, message)
         return Item(intake, message, event, new, next(self._order), self._clock.monotonic())
+
+    def _judge(self, item: Item, horizon: int) -> tuple[Verdict, str] | None:
+        if item.message.timestamp_ms < horizon:
+            return "stale", "it is older than what the ledger remembers, and may have run already"
+        return item.intake.runner.judge(item.event)
 
     async def _seen(self, item: Item, known: Known) -> None:
         if known.state == "running":  # adopt it: whoever runs it may die without its event
@@ -169,12 +187,13 @@ class Executor:
         await firmly(self._clock, lambda: self._ledger.redelivered([item.new.run]))
         item.passed()
 
-    async def _concluded(self, item: Item, verdict: Any, why: str) -> None:
+    async def _concluded(self, item: Item, verdict: Verdict, why: str) -> None:
         await firmly(self._clock, lambda: self._ledger.conclude(item.new, verdict, why, body=item.body))
         item.passed()
 
     async def _admit(self, item: Item) -> None:
         await firmly(self._clock, lambda: self._ledger.admit(item.new, item.body, reason="behind"))
+        self._wake.set()
 
     # ---- lanes ------------------------------------------------------------------------------
 
@@ -185,53 +204,63 @@ class Executor:
             self._offer(item)
 
     def _offer(self, item: Item) -> None:
-        heapq.heappush(self._ready, (item.order, item.new.pipeline, item.new.lane))
+        heapq.heappush(self._ready[item.new.pipeline], (item.order, item.new.lane))
 
     def _dispatch(self) -> None:
         """
-        Start the oldest ready heads while there are free slots.
+        Start the oldest ready heads of the pipelines that may take a slot.
         """
-        while self._free > 0 and self._ready and not self._stopping:
-            _, pipeline, key = heapq.heappop(self._ready)
-            lane = self._intakes[pipeline].lanes.get(key)
+        while not self._stopping:
+            open_ones = [name for name, heap in self._ready.items() if heap and self._slots.open_to((name, "new"))]
+            if not open_ones:
+                return
+            name = min(open_ones, key=lambda name: self._ready[name][0])
+            _, key = self._ready[name][0]
+            heapq.heappop(self._ready[name])
+            lane = self._intakes[name].lanes.get(key)
             if lane is None or not lane.idle or not lane.queue:
                 continue
             lane.running = lane.queue.popleft()
-            self._spawn(self._work(lane, lane.running))
+            self._spawn((name, "new"), self._work(lane, lane.running))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._free -= 1
+    def _spawn(self, party: Party, work: Coroutine[Any, Any, None]) -> None:
+        self._slots.take(party)
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, party))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, party: Party, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._free += 1
+        self._slots.give_back(party)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a run ended unforeseen", exc_info=error)
         self._wake.set()
-        if not self._stopping:
-            self._dispatch()
+        self._dispatch()
 
     async def _work(self, lane: Lane, item: Item) -> None:
-        passed = False
         try:
             await self._run(item)
             item.passed()
-            passed = True
+        except Exception:
+            log.exception("run %s could not begin", item.new.run)
+            await self._clock.sleep(AFTER_UNFORESEEN)
+            lane.queue.appendleft(item)
         finally:
             lane.running = None
-            if passed:
-                self._next(item, lane)
+            self._go_on(item.intake, item.new.lane)
 
-    def _next(self, item: Item, lane: Lane) -> None:
-        if lane.spilling:
+    def _go_on(self, intake: Intake, key: str) -> None:
+        """
+        Offer the next item of a lane, or forget the lane.
+        """
+        lane = intake.lanes.get(key)
+        if lane is None or not lane.idle:
             return
         if lane.queue:
             self._offer(lane.queue[0])
+            self._dispatch()
         else:
-            item.intake.lanes.pop(item.new.lane, None)
+            del intake.lanes[key]
 
     async def _run(self, item: Item) -> None:
         """
@@ -240,88 +269,71 @@ class Executor:
         outcome = await firmly(self._clock, lambda: self._ledger.claim(item.new))
         if isinstance(outcome, Known) and outcome.state != "running":
             return
-        if not isinstance(outcome, Claim):
+        if not isinstance(outcome, Claim) or not await self._handle(outcome, item.event, item.body):
             await self._admit(item)
-            return
+
+    async def _handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> bool:
+        """
+        Take a claimed run to its next state; False when it has none, because the lane was lost or given up.
+        """
         try:
-            await item.intake.runner.handle(outcome, item.event, item.body)
+            await self._intakes[claim.pipeline].runner.handle(claim, event, body, probing=probing)
         except Fenced:
-            await self._admit(item)
+            return False
+        except Exception:
+            log.exception("the end of run %s could not be kept", claim.run, extra={"penstock.run": claim.run})
+            await self._clock.sleep(AFTER_UNFORESEEN)
+            await firmly(self._clock, lambda: self._ledger.give_up(claim))
+            self._wake.set()
+            return False
+        return True
 
     # ---- waiting ----------------------------------------------------------------------------
 
-    async def _picking_up(self) -> None:
-        names = list(self._intakes)
-        while True:
-            self._wake.clear()
-            try:
-                found = await self._ledger.pick_up(names, min(self._free, PICK_UP_MOST)) if self._free > 0 else []
-                for picked in found:
-                    self._spawn(self._resume(picked))
-                await asyncio.sleep(0)
-                if not found:
-                    await self._until_due(names)
-            except PenstockError as error:
-                log.warning("picking up: %s", error)
-                await self._clock.sleep(1.0)
+    async def _pick_up(self) -> None:
+        """
+        Start the waiting runs that are due, as far as there are slots; rest until there may be more.
+        """
+        self._wake.clear()
+        places = {name: found for name in self._intakes if (found := self._slots.open_to((name, "waited")))}
+        due = await self._ledger.next_due(list(places)) if places else None
+        left = PICK_UP_EVERY if due is None else (due - self._clock.now_ms()) / 1000
+        if left > 0:
+            await self._rest(left)
+        elif not await self._resume_some(list(places), min(*places.values(), PICK_UP_MOST)):
+            await self._rest(LOOK_AGAIN)
 
-    async def _until_due(self, names: Sequence[str]) -> None:
-        due = await self._ledger.next_due(names)
-        pause = PICK_UP_EVERY if due is None else min(max((due - self._clock.now_ms()) / 1000, 0.01), PICK_UP_EVERY)
+    async def _resume_some(self, names: Sequence[str], most: int) -> int:
+        party = ("", "picking up")
+        self._slots.take(party, most)  # so that nobody else takes them meanwhile
+        try:
+            found = await self._ledger.pick_up(names, most)
+        finally:
+            self._slots.give_back(party, most)
+        for picked in found:
+            self._spawn((picked.claim.pipeline, "waited"), self._resume(picked))
+        self._dispatch()
+        return len(found)
+
+    async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), pause)
+            await asyncio.wait_for(self._wake.wait(), min(seconds, PICK_UP_EVERY))
 
     async def _resume(self, picked: PickedUp) -> None:
-        runner = self._intakes[picked.claim.pipeline].runner
-        event = Event.from_json(picked.body)
-        with contextlib.suppress(Fenced):
-            await runner.handle(picked.claim, event, picked.body, probing=picked.gate if picked.probe else None)
-
-    # ---- relief -----------------------------------------------------------------------------
-
-    async def _relieve(self) -> None:
-        """
-        Move long lanes and what waits behind an old head into the ledger, to release their offsets.
-        """
-        now = self._clock.monotonic()
-        for intake in self._intakes.values():
-            for lane in list(intake.lanes.values()):
-                head = lane.running
-                old = head is not None and now - head.since > HEAD_MOST
-                if lane.queue and not lane.spilling and head is not None and (old or len(lane.queue) > LANE_MOST):
-                    await self._spill(intake, lane)
-                if old and head is not None and lane.running is head and not head.released:
-                    await self._admit(head)  # its event is safe now; its own end still decides its verdict
-                    head.passed()
-
-    async def _spill(self, intake: Intake, lane: Lane) -> None:
-        lane.spilling = True
-        key = lane.queue[0].new.lane
         try:
-            while lane.queue:
-                item = lane.queue[0]
-                await self._admit(item)
-                item.passed()
-                lane.queue.popleft()
-        finally:
-            lane.spilling = False
-            if lane.running is None:
-                if lane.queue:
-                    self._offer(lane.queue[0])
-                else:
-                    intake.lanes.pop(key, None)
-            self._wake.set()
+            event = Event.from_json(picked.body)
+        except ValueError as error:
+            why = f"The event that was kept cannot be read any more: {str(error).splitlines()[0]}"
+            with contextlib.suppress(Fenced):
+                await firmly(self._clock, lambda: self._ledger.finish(picked.claim, "dead", why=why, body=picked.body))
+            return
+        await self._handle(picked.claim, event, picked.body, probing=picked.gate if picked.probe else None)
 
     # ---- positions --------------------------------------------------------------------------
 
     async def _commit(self) -> None:
-        for intake in self._intakes.values():
-            await intake.commit()
-
-    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            await self._clock.sleep(seconds)
+        for name, intake in self._intakes.items():
             try:
-                await work()
+                await intake.commit()
             except PenstockError as error:
-                log.warning("%s: %s", getattr(work, "__name__", "work"), error)
+                log.warning("the positions of %s cannot be stored: %s", name, error)

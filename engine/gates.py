@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from engine.patience import firmly
 from ledger.contract import Ledger
 from penstock.clock import Clock
 from penstock.errors import Unavailable
@@ -79,7 +80,7 @@ class Gates:
         self._shut[gate] = _Shut(reason, now + int(pause * 1000), failures)
         if shut is None:
             log.warning("gate %s shut: %s", gate, reason, extra={"penstock.gate": gate})
-        await self._ledger.shut(gate, reason, probe_at=self._shut[gate].probe_at)
+        await self._tell(gate)
 
     async def worked(self, gate: str) -> None:
         """
@@ -87,4 +88,21 @@ class Gates:
         """
         if self._shut.pop(gate, None) is not None:
             log.warning("gate %s open again", gate, extra={"penstock.gate": gate})
-            await self._ledger.reopen(gate)
+            await self._tell(gate)
+
+    async def _tell(self, gate: str) -> None:
+        """
+        Let the ledger know how *gate* is now, however long that takes.
+
+        Both must say the same: runs that wait here for a gate that is open there would never rest,
+        and an error here would make a write look undone that is done.
+        """
+
+        async def tell() -> None:
+            shut = self._shut.get(gate)
+            if shut is None:
+                await self._ledger.reopen(gate)
+            else:
+                await self._ledger.shut(gate, shut.reason, probe_at=shut.probe_at)
+
+        await firmly(self._clock, tell)

@@ -20,7 +20,7 @@ WINDOW = 32_768  # messages received and not finished, per pipeline
 WINDOW_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
     """
     One message on its way.
@@ -70,6 +70,13 @@ class Lane:
         """
         return self.running is None and not self.spilling
 
+    def withdraw(self, item: Item) -> None:
+        """
+        Take *item* out of the queue, if it is still there.
+        """
+        with contextlib.suppress(ValueError):
+            self.queue.remove(item)
+
 
 class Intake:
     """
@@ -80,6 +87,8 @@ class Intake:
         self.runner = runner
         self.subscription: Subscription | None = None
         self.lanes: dict[str, Lane] = {}
+        self.inbox: list[Message] = []
+        """Received, and not yet given to a lane."""
         self.marks: dict[Partition, Watermark] = {}
         self.held = 0
         """Messages received and not finished."""
@@ -89,8 +98,10 @@ class Intake:
 
     def receive(self, message: Message) -> bool:
         """
-        Note a fetched message; False when it is already being worked on.
+        Note a fetched message; False when it is already being worked on, or now another member's.
         """
+        if message.source not in self._assigned:
+            return False
         if not self.marks.setdefault(message.source, Watermark()).add(message.offset):
             return False
         self.held += 1
@@ -112,14 +123,13 @@ class Intake:
         """
         if self.subscription is None:
             return
-        partitions = list(self._assigned)
         full = self.held >= WINDOW or self._held_bytes >= WINDOW_BYTES
         low = self.held <= WINDOW // 2 and self._held_bytes <= WINDOW_BYTES // 2
         if full and not self.paused:
-            self.subscription.pause(partitions)
+            self.subscription.pause(list(self._assigned))
             self.paused = True
         elif low and self.paused:
-            self.subscription.resume(partitions)
+            self.subscription.resume(list(self._assigned))
             self.paused = False
 
     async def commit(self) -> None:
@@ -129,7 +139,7 @@ class Intake:
         moved = {
             partition: mark.position
             for partition, mark in self.marks.items()
-            if mark.position is not None and mark.position != mark.committed
+            if partition in self._assigned and mark.position is not None and mark.position != mark.committed
         }
         if moved and self.subscription is not None:
             await self.subscription.commit(moved)
@@ -150,9 +160,11 @@ class Intake:
         Withdraw what has not started, commit, forget; what runs goes on under its lane.
         """
         gone = set(partitions)
+        self.inbox = [message for message in self.inbox if not self._withdrawn(message, gone)]
         for key, lane in list(self.lanes.items()):
             for item in [item for item in lane.queue if item.message.source in gone]:
-                lane.queue.remove(item)
+                lane.withdraw(item)
+                item.released = True
                 self._let_go(item.message)
             if not lane.queue and lane.idle:
                 self.lanes.pop(key, None)
@@ -162,6 +174,14 @@ class Intake:
         for partition in gone:
             self.marks.pop(partition, None)
 
+    def _withdrawn(self, message: Message, gone: set[Partition]) -> bool:
+        if message.source not in gone:
+            return False
+        self._let_go(message)
+        return True
+
     def _let_go(self, message: Message) -> None:
         self.held -= 1
         self._held_bytes -= message.size
+        if self.paused:
+            self.regulate()  # at once: a paused fetch would notice only when it gave up waiting

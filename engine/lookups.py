@@ -14,7 +14,7 @@ from connectors import open_call
 from connectors.contract import Call, Connector, Lookup, Record
 from engine.gates import AtGate, Gates
 from penstock.clock import Clock
-from penstock.errors import AuthFailed, Unavailable
+from penstock.errors import AuthFailed, Conflict, NotFound, Unavailable
 from penstock.http import Http
 
 CACHED = 10_000  # lookup results kept at most
@@ -26,7 +26,7 @@ Fetch = Callable[[str, str, int], Awaitable[list[Record]]]
 
 async def through(gates: Gates, connection: str, work: Awaitable[T]) -> T:
     """
-    Await *work* on a connection: an outage shuts its gate, a success opens it.
+    Await *work* on a connection: an outage shuts its gate, an answer opens it.
     """
     gate = f"connection:{connection}"
     try:
@@ -36,6 +36,9 @@ async def through(gates: Gates, connection: str, work: Awaitable[T]) -> T:
             gate, str(error), retry_after=getattr(error, "retry_after", None), auth=isinstance(error, AuthFailed)
         )
         raise AtGate(gate, str(error)) from error
+    except (NotFound, Conflict):
+        await gates.worked(gate)  # it said no, so it is there
+        raise
     await gates.worked(gate)
     return result
 

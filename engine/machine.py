@@ -16,10 +16,11 @@ from connectors.contract import Connector, Health
 from engine.executor import IN_FLIGHT, Executor
 from engine.gates import Gates
 from engine.ingress import Ingress
+from engine.patience import for_ever
 from engine.runner import Runner
 from ledger.contract import Ledger
 from penstock.clock import Clock
-from penstock.errors import Unavailable
+from penstock.errors import EdgeError
 from penstock.http import Http
 from pipelines.plan import Plan
 
@@ -87,7 +88,7 @@ class Engine:
         await self._gates.load()
         unknown = [name for name, ok in zip(self._connectors, await self._identify(), strict=True) if not ok]
         self._chores = [asyncio.create_task(self._keep_asking(name)) for name in unknown]
-        self._chores.append(asyncio.create_task(self._prune()))
+        self._chores.append(asyncio.create_task(for_ever(self._clock, "pruning", self._prune)))
         await self.executor.start()
 
     async def stop(self, grace: float = 20.0) -> None:
@@ -112,7 +113,11 @@ class Engine:
             timeout=HEALTH_TIMEOUT,
             clock=self._clock,
         )
-        health = await connector.health(call)
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT + 1):
+                health = await connector.health(call)
+        except (EdgeError, TimeoutError) as error:
+            health = Health(state="down", detail=str(error) or f"no answer within {HEALTH_TIMEOUT:g} s")
         if health.acts_as:
             connector.acts_as = health.acts_as
         return health
@@ -130,16 +135,15 @@ class Engine:
         """
         while True:
             await self._clock.sleep(WHOAMI_AGAIN)
-            if (await self.health(name)).state == "ok":
-                return
+            try:
+                if (await self.health(name)).state == "ok":
+                    return
+            except Exception:
+                log.exception("asking %s who we are failed unforeseen", name)
 
     async def _prune(self) -> None:
         """
         Forget the details of runs that ended longer ago than `hub.keep`; their identities stay.
         """
-        while True:
-            try:
-                await self._ledger.prune()
-            except Unavailable as error:
-                log.warning("pruning: %s", error)
-            await self._clock.sleep(PRUNE_EVERY)
+        await self._ledger.prune()
+        await self._clock.sleep(PRUNE_EVERY)

@@ -19,7 +19,7 @@ from engine.delivering import Delivering, Parked
 from engine.echoes import EchoPending, echo_of
 from engine.gates import AtGate, Gates
 from engine.lookups import Lookups
-from engine.patience import firmly
+from engine.patience import LedgerDown, firmly
 from ledger.contract import Claim, Ledger, NewRun
 from penstock.clock import Clock
 from penstock.errors import (
@@ -39,6 +39,9 @@ from schemas.entries import Answer, Prompt, Receipt, Verdict
 from schemas.events import Event
 
 log = logging.getLogger(__name__)
+
+HELD_AGAIN = 2_000  # ms until a run looks again for money that others have reserved
+LEDGER_AGAIN = 2_000  # ms until a run goes on that our own ledger stopped
 
 
 class Runner:
@@ -117,17 +120,24 @@ class Runner:
         """
         Return the verdict and reason of an event this pipeline does not want; None when it does.
         """
-        plan = self.plan
-        own = event.ownwrite or self._connectors[plan.connection].own(event)
-        if own:
-            return "own-write", own
-        if event.type not in plan.events:
-            return "filtered", f"{event.type} is not one of trigger.events"
         try:
-            plan.tenant(event)
-            return plan.unwanted(event)
+            return self._unwanted(event)
         except PenstockError as error:
             return "dead", f"event {event.id}: {error}"
+        except Exception as error:  # one event that breaks us must not stop the others
+            log.exception("event %s failed unforeseen", event.id)
+            return "dead", f"event {event.id}: unforeseen {type(error).__name__}: {error}"
+
+    def _unwanted(self, event: Event) -> tuple[Verdict, str] | None:
+        if own := self._own(event):
+            return "own-write", own
+        if event.type not in self.plan.events:
+            return "filtered", f"{event.type} is not one of trigger.events"
+        self.plan.tenant(event)
+        return self.plan.unwanted(event)
+
+    def _own(self, event: Event) -> str | None:
+        return event.ownwrite or self._connectors[self.plan.connection].own(event)
 
     # ---- under a claim ----------------------------------------------------------------------
 
@@ -146,18 +156,18 @@ class Runner:
         await firmly(self._clock, lambda: transition(*args, **keywords))
 
     async def _attempt(self, claim: Claim, event: Event, probing: str | None) -> tuple[Verdict, str | None]:
-        echo = await echo_of(event, self.plan.connection, ledger=self._ledger, clock=self._clock)
-        if echo is not None:
-            return "own-write", echo
-        answer = await self._answer(claim, event, probing)
+        answer = await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
+        if answer is None:  # else it was judged before it was asked about; our write since then is no reason
+            own = self._own(event)  # once more: by now we may know who we are
+            echo = own or await echo_of(event, self.plan.connection, ledger=self._ledger, clock=self._clock)
+            if echo is not None:
+                return "own-write", echo
+            answer = await self._answer(claim, event, probing)
         self._fail("run:answered")
         return await self._delivering.all(claim, event, answer, probing=probing)
 
     async def _answer(self, claim: Claim, event: Event, probing: str | None) -> Answer:
         plan = self.plan
-        stored = await self._ai.recall(claim, output=plan.output, ask_hash=plan.ask_hash)
-        if stored is not None:
-            return stored
         gate = f"model:{plan.model}"
         self._gates.check(gate, probing=probing)
         prompt, receipt, evidence = await self._assemble(event, claim.run, probing)
@@ -184,6 +194,8 @@ class Runner:
                     gate, str(error), retry_after=error.retry_after, auth=error.error_class in ("auth", "quota")
                 )
                 raise AtGate(gate, str(error)) from error
+            if error.billed == "yes":
+                await self._gates.worked(gate)  # a useless answer is an answer
             raise
         await self._gates.worked(gate)
         return answer
@@ -208,12 +220,10 @@ class Runner:
         Return the transition that *error* asks for.
         """
         ledger = self._ledger
-        why = str(error)
+        why = str(error).encode(errors="replace").decode()  # half a character could not be kept
+        if waiting := await self._wait_after(error, claim, body, why):
+            return waiting
         match error:
-            case AtGate():
-                return ledger.wait, (claim, "outage", body), {"why": why, "gate": error.gate}
-            case EchoPending():
-                return ledger.wait, (claim, "behind", body), {"why": why, "due_at": error.due_at}
             case OverBudget():
                 return ledger.finish, (claim, "over-budget"), {"why": why, "body": body}
             case Refused():
@@ -222,7 +232,7 @@ class Runner:
                 return ledger.finish, (claim, "refused"), {"why": why, "body": body}
             case Parked():
                 return ledger.aside, (claim, "parked", body), {"why": why}
-            case AIError(advice="retry") | Conflict() | Unavailable() | AuthFailed():
+            case AIError(advice="retry") | Conflict() | AuthFailed():
                 return self._again(claim, body, why)
             case UnknownOutcome():
                 return self._again(claim, body, why, last=(ledger.aside, (claim, "parked", body), {"why": why}))
@@ -231,6 +241,35 @@ class Runner:
             case _:
                 log.error("run %s failed unforeseen", claim.run, exc_info=error, extra={"penstock.run": claim.run})
                 return self._again(claim, body, f"unforeseen {type(error).__name__}: {why}")
+
+    async def _wait_after(self, error: Exception, claim: Claim, body: bytes, why: str) -> _End | None:
+        """
+        Return how a run waits for what is not its event's fault; None when it is.
+        """
+        wait, now = self._ledger.wait, self._clock.now_ms()
+        match error:
+            case AtGate():
+                return wait, (claim, "outage", body), {"why": why, "gate": error.gate}
+            case EchoPending():
+                return wait, (claim, "behind", body), {"why": why, "due_at": error.due_at}
+            case LedgerDown() | Unavailable():  # of our ledger: what systems and models do is `AtGate`
+                return wait, (claim, "retry", body), {"why": why, "due_at": now + LEDGER_AGAIN}
+            case OverBudget() if await self._only_reserved(error, claim):
+                return wait, (claim, "hold", body), {"why": why, "due_at": now + HELD_AGAIN}
+        return None
+
+    async def _only_reserved(self, error: OverBudget, claim: Claim) -> bool:
+        """
+        Return whether calls under way hold the money: what they do not need comes back.
+
+        A run that has paid already does not wait for it: it would pay the same again.
+        """
+        scope, _, period = error.scope.rpartition("/")
+        if error.forever or not scope:
+            return False
+        _, reserved = await firmly(self._clock, lambda: self._ledger.spent(scope, period))
+        detail = await firmly(self._clock, lambda: self._ledger.detail(claim.run))
+        return reserved > 0 and detail is not None and detail.run.cost == 0
 
     def _again(self, claim: Claim, body: bytes, why: str, *, last: _End | None = None) -> _End:
         """

@@ -25,6 +25,7 @@ from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
 from penstock.errors import Unavailable
+from penstock.redaction import LIVE
 from schemas.entries import (
     ActionClass,
     AsideReason,
@@ -82,7 +83,7 @@ class Book:
         return await self.store.read(lambda connection: runs.recognise(connection, names))
 
     async def conclude(self, run: NewRun, verdict: Verdict, why: str | None, *, body: bytes | None = None) -> None:
-        now = self.clock.now_ms()
+        now, why = self.clock.now_ms(), _hidden(why)
         await self.store.write(
             lambda connection: runs.conclude(connection, run, verdict, why=why, body=body, now=now), locks.of(run)
         )
@@ -134,14 +135,14 @@ class Book:
         attempt: bool = False,
     ) -> None:
         now = self.clock.now_ms()
-        until = Until(reason=reason, why=why, due_at=due_at, gate=gate, attempt=attempt)
+        until = Until(reason=reason, why=_hidden(why), due_at=due_at, gate=gate, attempt=attempt)
         await self.store.write(lambda connection: runs.wait(connection, claim, body, until, now), locks.of(claim))
         self._fail("wait")
 
     async def aside(self, claim: Claim, reason: AsideReason, body: bytes, *, why: str) -> None:
-        now = self.clock.now_ms()
+        now, told = self.clock.now_ms(), LIVE.hide(why)
         await self.store.write(
-            lambda connection: runs.aside(connection, claim, body, reason=reason, why=why, now=now), locks.of(claim)
+            lambda connection: runs.aside(connection, claim, body, reason=reason, why=told, now=now), locks.of(claim)
         )
         self._fail("aside")
 
@@ -149,11 +150,14 @@ class Book:
         self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None
     ) -> None:
         self._fail("finish:before")
-        now = self.clock.now_ms()
+        now, why = self.clock.now_ms(), _hidden(why)
         await self.store.write(
             lambda connection: runs.finish(connection, claim, verdict, why=why, body=body, now=now), locks.of(claim)
         )
         self._fail("finish:after")
+
+    async def give_up(self, claim: Claim) -> None:
+        await self.store.write(partial(claims.abandon, claim=claim), locks.of(claim))
 
     # ---- steps ------------------------------------------------------------------------------
 
@@ -194,8 +198,8 @@ class Book:
     # ---- gates ------------------------------------------------------------------------------
 
     async def shut(self, gate: str, reason: str, *, probe_at: int) -> None:
-        now = self.clock.now_ms()
-        await self.store.write(lambda c: gates.shut(c, gate, reason, probe_at=probe_at, now=now), locks.ALONE)
+        now, told = self.clock.now_ms(), LIVE.hide(reason)
+        await self.store.write(lambda c: gates.shut(c, gate, told, probe_at=probe_at, now=now), locks.ALONE)
 
     async def reopen(self, gate: str) -> None:
         now = self.clock.now_ms()
@@ -267,6 +271,10 @@ class Book:
             return
         for claim in claimed(ended.result()):
             self.store.write(partial(claims.abandon, claim=claim), locks.of(claim))
+
+
+def _hidden(why: str | None) -> str | None:
+    return None if why is None else LIVE.hide(why)  # systems repeat what was sent to them
 
 
 def _claim_in(claimed: Claim | Known | Busy) -> Sequence[Claim]:

@@ -335,6 +335,12 @@ class Ledger(Protocol):
         """
         ...
 
+    async def give_up(self, claim: Claim) -> None:
+        """
+        Leave the lane to whoever comes, as if this worker had died: no end of the run could be kept.
+        """
+        ...
+
     # ---- steps ------------------------------------------------------------------------------
 
     def step(

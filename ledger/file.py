@@ -35,6 +35,9 @@ _LATER = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,  # what a file system becomes after an error
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,
 }
 _PRIMARY = 0xFF  # the low byte of an extended SQLite result code
 

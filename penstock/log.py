@@ -90,6 +90,7 @@ def configure(
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _ended_thread
+    sys.unraisablehook = _unraised
     return handler
 
 
@@ -104,6 +105,12 @@ def _ended_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
         told = (args.exc_type, args.exc_value, args.exc_traceback)
         logging.getLogger("penstock").error("a thread ended unforeseen", exc_info=told)
+
+
+def _unraised(told: sys.UnraisableHookArgs) -> None:
+    if told.exc_value is not None:
+        error = (told.exc_type, told.exc_value, told.exc_traceback)
+        logging.getLogger("penstock").error("%s", told.err_msg or "an error nobody could take", exc_info=error)
 
 
 def _time(record: logging.LogRecord) -> datetime:

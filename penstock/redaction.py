@@ -55,7 +55,7 @@ class Redactor:
         Take *value* out of every later text. Old values stay known: what they open may still be open.
         """
         with self._lock:
-            forms = {form for form in _spellings(value) if len(form) >= SHORTEST} - self._forms
+            forms = {form for form in spellings(value) if len(form) >= SHORTEST} - self._forms
             if forms:
                 self._forms |= forms
                 longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
@@ -70,7 +70,7 @@ class Redactor:
         return _SECRET_PARAMETER.sub(rf"\1{MASK}", _LOOKS_SECRET.sub(MASK, text))
 
 
-def _spellings(value: str) -> Iterator[str]:
+def spellings(value: str) -> Iterator[str]:
     """
     Give *value* as it may appear: plain, in a URL, in JSON, in a repr, in base64.
     """
@@ -78,6 +78,7 @@ def _spellings(value: str) -> Iterator[str]:
     texts += [line.strip() for line in value.splitlines() if len(line.strip()) >= SHORTEST_LINE]
     for text in texts:
         yield text
+        yield text.replace("/", "\\/")  # as PHP and others write JSON
         yield from (quote(text, safe=""), quote(text), quote_plus(text))
         yield json.dumps(text)[1:-1]
         yield json.dumps(text, ensure_ascii=False)[1:-1]
@@ -104,6 +105,7 @@ def _base64(raw: bytes) -> Iterator[str]:
         text = whole[first:last].decode()
         if len(text) >= SHORTEST_BASE64:
             yield text
+            yield text.replace("/", "\\/")
             yield text.translate(str.maketrans("+/", "-_"))
 
 

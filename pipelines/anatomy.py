@@ -188,6 +188,7 @@ class Use(Part):
     """
 
     use: Name
+    """One of `routes`."""
 
 
 class Limits(Part):
@@ -241,10 +242,18 @@ class Pipeline(Part):
     labels: Mapping[str, str] = Field(default_factory=dict)
     """For budgets and cost reports, e.g. `{team: support}`."""
     trigger: Trigger
+    """Which events start it."""
     who: Who = Who()
+    """On whose behalf it runs."""
     context: Context
+    """What the model may know."""
     ask: Ask
+    """The question."""
     deliver: tuple[Deliver, ...] = Field(min_length=1)
+    """Where the answer goes."""
     limits: Limits = Limits()
+    """What it may cost."""
     on_error: OnError = OnError()
+    """How patiently a failing event is tried again."""
     rollout: Rollout = Rollout()
+    """How far it may act."""

@@ -36,6 +36,8 @@ class Report:
     findings: list[Finding]
     costs: list[Cost]
     loaded: Loaded
+    refusals: list[Finding]
+    """What `run` refuses although it is no mistake; no text of a secret can be read in it."""
 
     @property
     def ok(self) -> bool:
@@ -89,10 +91,12 @@ def run(
             priced = list(costs(survey))
         except Invalid as error:
             findings.append(_manifest(error, path))
-    if loaded.declaration is not None:
-        findings += _notes(later.refusals(loaded.declaration, loaded.places))
+    refused = later.refusals(loaded.declaration, loaded.places) if loaded.declaration is not None else []
+    findings += _notes(refused)
     kept = [finding for finding in findings if finding.family not in off]
-    return Report(findings=in_order(masked(kept, hidden)), costs=list(priced), loaded=loaded)
+    return Report(
+        findings=in_order(masked(kept, hidden)), costs=list(priced), loaded=loaded, refusals=masked(refused, hidden)
+    )
 
 
 def _notes(refusals: Sequence[Finding]) -> list[Finding]:

@@ -76,7 +76,9 @@ class Kafka(Part):
     kafka: str = Field(min_length=1)
     """Bootstrap servers, or a reference to them."""
     prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")] = "penstock"
+    """What the names of topics begin with."""
     partitions: Annotated[Number, Field(ge=1, le=1000)] = 12
+    """Of each topic, when it is made."""
 
 
 class Hub(Part):
@@ -126,7 +128,9 @@ class Price(Part):
     output: Amount
     """Per million tokens."""
     cache_read: Amount | None = None
+    """Per million tokens; as `input` when not set."""
     cache_write: Amount | None = None
+    """Per million tokens; as `input` when not set."""
 
 
 class Model(Part):
@@ -135,10 +139,11 @@ class Model(Part):
     """
 
     provider: Literal["openai", "anthropic", "offline"]
+    """`openai` is also every compatible server, with `url`. `offline` needs no key and costs nothing."""
     model: str = Field(min_length=1)
     """What the provider calls it."""
-    key: str | None = None
-    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`."""
+    key: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=2)] | None = None
+    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`, or two during a rotation: [new, old]."""
     url: str | None = None
     """Base URL of an OpenAI-compatible server; the vendor's own when not set."""
     window: Tokens | None = None
@@ -166,6 +171,7 @@ class Budget(Part):
     """
 
     spend: Spend
+    """Money per day or month, e.g. `2000 USD/month`."""
     labels: Mapping[str, str] | None = None
     """Which pipelines it is for: those that carry all of these. All of them when not set."""
     alert_at: tuple[Percent, ...] = ()
@@ -180,11 +186,18 @@ class Declaration(Part):
     """
 
     version: Literal[1]
+    """Of the language; 1."""
     include: tuple[str, ...] = ()
     """Files that hold more of the maps below, e.g. `[pipelines/*.yaml]`."""
     hub: Hub = Hub()
+    """The installation itself; all of it has defaults."""
     connections: Mapping[Name, Connection] = Field(default_factory=dict)
+    """Systems, by the name pipelines call them."""
     models: Mapping[Name, Model] = Field(default_factory=dict)
+    """Language models, by name."""
     routes: Mapping[Name, Route] = Field(default_factory=dict)
+    """Ladders of models, by name."""
     budgets: Mapping[Name, Budget] = Field(default_factory=dict)
+    """Money for many pipelines, by name."""
     pipelines: Mapping[Name, Pipeline] = Field(default_factory=dict)
+    """What happens, by name."""

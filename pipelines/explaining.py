@@ -113,7 +113,7 @@ class Explainer:
             return Finding(
                 place=self._places.key(*keys), message=message, hint=f"a name is {known}", rule="values/name"
             )
-        message, hint = _worded(str(keys[-1]) if keys else "it", error)
+        message, hint = _worded(_named(keys), error)
         rule = "units/amount" if kind == "value_error" else "values/type"
         return Finding(place=self._places.value(*keys), message=message, hint=hint, rule=rule)
 
@@ -165,6 +165,12 @@ def _inside(keys: Keys) -> str:
     return f" in {_short(names[-1])}" if names else ""
 
 
+def _named(keys: Keys) -> str:
+    names = [key for key in keys if isinstance(key, str)]
+    name = repr(names[-1]) if names else "it"
+    return f"an item of {name}" if keys and isinstance(keys[-1], int) else name
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…'"  # characters
@@ -178,27 +184,27 @@ def _worded(name: str, error: ErrorDetails) -> tuple[str, str | None]:
     if kind == "literal_error":
         allowed = [word.strip("' ") for word in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
         if str(value) in allowed:
-            return f"{name!r} is a number, not {_short(value)}", "write it without quotes"
+            return f"{name} is a number, not {_short(value)}", "write it without quotes"
         near = closest(str(value), allowed)
         listed = f"one of {', '.join(allowed)}" if len(allowed) > 1 else f"write {allowed[0]}"
-        return f"{name!r} cannot be {_short(value)}", f"did you mean {near!r}?" if near else listed
+        return f"{name} cannot be {_short(value)}", f"did you mean {near!r}?" if near else listed
     if kind == "string_pattern_mismatch":
-        return f"{name!r} cannot be {_short(value)}", f"it is {_PATTERNS.get(str(context.get('pattern')), 'a name')}"
+        return f"{name} cannot be {_short(value)}", f"it is {_PATTERNS.get(str(context.get('pattern')), 'a name')}"
     return _typed(name, kind, value, context) or (_lower(error["msg"]), None)
 
 
 def _typed(name: str, kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str, str | None] | None:
     for part, words, hint in _KINDS:
         if part in kind:
-            return f"{name!r} is {words}, not {_short(value)}", hint
+            return f"{name} is {words}, not {_short(value)}", hint
     limits = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
     if kind in limits:
         key, words = limits[kind]
-        return f"{name!r} is {words} {context.get(key)}, not {_short(value)}", None
+        return f"{name} is {words} {context.get(key)}, not {_short(value)}", None
     if kind == "string_too_long":
-        return f"{name!r} is longer than {context.get('max_length')} characters", None
+        return f"{name} is longer than {context.get('max_length')} characters", None
     if kind in ("too_short", "string_too_short"):
-        return f"{name!r} is empty", "write at least one"
+        return f"{name} is empty", "write at least one"
     return None
 
 

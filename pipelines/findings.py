@@ -19,7 +19,7 @@ WIDEST = 140  # characters of a source line that are shown
 _LEAD = 40  # characters kept before the caret when a line is longer
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 _DOUBTFUL = re.compile(
-    r"(?i)(\w*(?:token|secret|password|passwd|api_?key|private_?key)[\"']?\s*[:=]\s*[\[{]?\s*[\"']?)(?!\$\{)([^\s\"',\]}#]{4,})"
+    r"(?i)((?:token|secret|password|passwd|api_?key|private_?key)[\"']?\s*[:=]\s*[\[{]?\s*[\"']?)(?!\$\{)([^\s\"',\]}#]{4,})"
 )
 """What follows a word like `token`, unless it is a reference."""
 
@@ -65,13 +65,14 @@ def masked(findings: Iterable[Finding], secrets: Collection[str]) -> list[Findin
             text = text.replace(secret, "***")
         return text
 
-    return [
-        replace(
-            found,
-            message=mask(found.message),
-            hint=found.hint and mask(found.hint),
-            place=replace(found.place, source=_DOUBTFUL.sub(r"\1***", mask(found.place.source))),
+    def line(place: Place) -> Place:
+        before, whole = (
+            _DOUBTFUL.sub(r"\1***", mask(text)) for text in (place.source[: place.column - 1], place.source)
         )
+        return replace(place, source=whole, caret=len(before) + 1)
+
+    return [
+        replace(found, message=mask(found.message), hint=found.hint and mask(found.hint), place=line(found.place))
         for found in findings
     ]
 
@@ -95,10 +96,11 @@ def _shown(place: Place) -> list[str]:
     text = "".join(char if char.isprintable() else " " for char in place.source)
     if not text.strip():
         return []
-    start = max(0, place.column - 1 - _LEAD) if len(text) > WIDEST else 0
+    column = place.caret or place.column
+    start = max(0, column - 1 - _LEAD) if len(text) > WIDEST else 0
     part = text[start : start + WIDEST].rstrip()
     gutter = f"{place.line:>5} | "
-    caret = " " * min(place.column - 1 - start, len(part))
+    caret = " " * min(column - 1 - start, len(part))
     return [f"{gutter}{part}", f"{' ' * 5} | {caret}^"]
 
 

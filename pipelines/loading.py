@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from penstock.secrets.references import PATTERN
 from pipelines.declaration import Declaration
 from pipelines.explaining import Explainer
 from pipelines.findings import Finding, in_order, masked
@@ -24,7 +25,7 @@ from pipelines.places import Keys, Places
 from pipelines.reading import Read, read
 
 _SECRET = re.compile(r"(?i)(token|secret|password|passwd|key)$")
-_REFERENCE = re.compile(r"\$\{[^}]*\}")
+_REFERENCE = re.compile(PATTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ def load(path: Path) -> Loaded:
     found = read(path)
     include(found, path.parent)
     declaration, sound = _validated(found)
+    if any(finding.family == "include" or finding.rule == "yaml/file" for finding in found.findings):
+        sound = None
     findings = in_order(masked(found.findings, secrets_in_clear(found.data)))
     if any(finding.severity == "error" for finding in findings):
         declaration = None
@@ -77,7 +80,9 @@ def secrets_in_clear(data: Mapping[str, Any]) -> set[str]:
 
 def _literals(data: Any, name: str) -> set[str]:
     if isinstance(data, Mapping):
-        return set().union(*(_literals(value, str(key)) for key, value in data.items()))
+        return set().union(
+            *(_literals(value, name if _SECRET.search(name) else str(key)) for key, value in data.items())
+        )
     if isinstance(data, list):
         return set().union(*(_literals(value, name) for value in data))
     if isinstance(data, str | int) and _SECRET.search(name) and not _REFERENCE.fullmatch(str(data)):
@@ -102,18 +107,20 @@ def _validated(found: Read) -> tuple[Declaration | None, Declaration | None]:
     except ValidationError as error:
         errors = error.errors(include_url=False)
         found.findings += Explainer(found.data, found.places, found.reported).findings(errors)
-        return None, _sound(found.data, (detail["loc"] for detail in errors))
+        return None, _sound(found, [detail["loc"] for detail in errors])
     return declaration, declaration
 
 
-def _sound(data: Mapping[str, Any], broken: Iterable[Keys]) -> Declaration | None:
+def _sound(found: Read, broken: Sequence[Keys]) -> Declaration | None:
     """
     Return the declaration without the entries that hold *broken* places; None when nothing can be saved.
     """
-    left: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in data.items()}
+    if any(len(keys) == 1 and keys != ("version",) for keys in broken):
+        return None  # a whole map may be missing, and everything would seem to lack its names
+    left: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in found.data.items()}
     for keys in broken:
-        if len(keys) > 1 and keys[0] in KINDS and isinstance(left.get(keys[0]), dict):
-            left[keys[0]].pop(keys[1], None)
+        if keys[0] in KINDS and isinstance(left.get(str(keys[0])), dict):
+            left[str(keys[0])].pop(keys[1], None)
         elif keys:
             left.pop(str(keys[0]), None)
     try:

@@ -7,19 +7,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ai import ModelSpec, Rates
+from penstock.errors import Invalid
 from penstock.secrets import SecretRefs
 from pipelines.declaration import Declaration, Model, Price
 
 
 def model_spec(name: str, model: Model) -> ModelSpec:
     """
-    Return the declaration's entry *name* of `models` as the AI room's value.
+    Return the declaration's entry *name* of `models` as the AI room's value; raises `Invalid`.
     """
+    try:
+        key = None if model.key is None else SecretRefs.parse(model.key)
+    except ValueError as error:  # its words never repeat what stands there
+        raise Invalid(str(error), where=f"models.{name}.key") from None
     return ModelSpec(
         name=name,
         provider=model.provider,
         model=model.model,
-        key=None if model.key is None else SecretRefs.parse(model.key),
+        key=key,
         url=model.url,
         window=model.window,
         price=None if model.price is None else _rates(model.price),

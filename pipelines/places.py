@@ -25,6 +25,8 @@ class Place:
     """From 1."""
     source: str = field(default="", compare=False, repr=False)
     """The whole line, for showing it."""
+    caret: int = field(default=0, compare=False, repr=False)
+    """The column of the caret below *source*, where it is not *column*."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
@@ -96,6 +98,6 @@ class Places:
             return self.value(*keys)
         place = spot.value
         moved = place.column + column - 1 + (spot.style == "quoted")
-        if moved > len(place.source):
+        if moved > len(place.source) + 1:
             return place
         return Place(place.file, place.line, moved, place.source)

@@ -149,8 +149,8 @@ class Plan:
         Return why the trigger does not want *event*; None when it does. Raises `MissingField`.
         """
         if self.changed is not None:
-            changed = event.data.get("changed") or []
-            if not set(self.changed) & set(changed):
+            changed = event.data.get("changed")
+            if not isinstance(changed, list) or not any(name in changed for name in self.changed):
                 return "filtered", f"none of {', '.join(self.changed)} changed"
         if self.where is not None and not self.where.evaluate({"event": as_data(event)}):
             return "filtered", f"`where` was not true: {self.where.text}"

@@ -29,7 +29,7 @@ from ruamel.yaml.events import (
 
 from pipelines.findings import Finding
 from pipelines.places import Keys, Place, Places, Spot, Style
-from pipelines.yaml_errors import explained
+from pipelines.yaml_errors import BRACES, explained
 
 MOST = 256 * 1024  # bytes of one file
 DEEPEST = 40  # levels
@@ -142,14 +142,23 @@ class _Reader:
     def _start(self, event: Event) -> Place:
         return self._place(event.start_mark.line + 1, event.start_mark.column + 1)
 
+    def _once(self, rule: str, place: Place, message: str, hint: str) -> None:
+        """
+        Report only the first of its kind: who uses it once mostly uses it often.
+        """
+        if all(found.rule != f"yaml/{rule}" for found in self._found.findings):
+            self._finding(rule, place, message, hint)
+
     def _finding(self, rule: str, place: Place, message: str, hint: str | None = None) -> None:
-        self._found.findings.append(Finding(place=place, message=message, hint=hint, rule=f"yaml/{rule}"))
+        name = rule if "/" in rule else f"yaml/{rule}"
+        self._found.findings.append(Finding(place=place, message=message, hint=hint, rule=name))
 
     def _broken(self, error: MarkedYAMLError) -> None:
         marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
         places = [self._place(mark.line + 1, mark.column + 1) for mark in marks] or [self._place(1, 1)]
-        place, message, hint = explained(error, places)
-        self._finding("syntax", place, message, hint)
+        rule, place, message, hint = explained(error, places)
+        if all(found.place != place for found in self._found.findings):
+            self._finding(rule, place, message, hint)
 
     def _document(self) -> None:
         documents = 0
@@ -202,13 +211,11 @@ class _Reader:
 
     def _refuse_extras(self, event: Event, place: Place, keys: Keys) -> None:
         if isinstance(event, AliasEvent):
-            self._finding("alias", place, f"aliases (*{event.anchor}) are not allowed", "write the value out")
+            self._once("alias", place, f"aliases (*{event.anchor}) are not allowed", "write the value out")
         if not isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent):
             return
         if event.anchor is not None:
-            self._finding(
-                "anchor", place, f"anchors (&{event.anchor}) are not allowed", "write the value out where used"
-            )
+            self._once("anchor", place, f"anchors (&{event.anchor}) are not allowed", "write the value out where used")
         if event.tag is not None:
             self._finding("tag", place, f"tags ({_tag(str(event.tag))}) are not allowed", "put text in quotes instead")
             self._none(keys)
@@ -219,7 +226,7 @@ class _Reader:
 
     def _braces(self, keys: Keys, place: Place) -> None:
         self._finding(
-            "unquoted",
+            BRACES,
             place,
             "a value that begins with {{ is a mapping in YAML",
             "expressions are bare here: leave out {{ }}",
@@ -236,6 +243,8 @@ class _Reader:
             event = next(self._events)
             level += isinstance(event, MappingStartEvent | SequenceStartEvent)
             level -= isinstance(event, MappingEndEvent | SequenceEndEvent)
+            if level > DEEPEST:
+                raise _Stop  # what is skipped is reported already
 
     def _mapping(self, keys: Keys) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -54,6 +54,8 @@ def _tidy(part: Any) -> Any:
     }
     if isinstance(kept.get("description"), str):
         kept["description"] = " ".join(kept["description"].split())
+    if "patternProperties" in kept:
+        kept["additionalProperties"] = False
     return _without_null(kept)
 
 

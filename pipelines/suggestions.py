@@ -8,13 +8,14 @@ import difflib
 from collections.abc import Iterable
 
 FEW = 12  # names that are worth listing
+SHORT = 3  # letters below which every word is near another
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """
     Return the name that *word* is most likely a slip of; None when none is near.
     """
-    names = list(known)
+    names = list(known) if len(word) >= SHORT else []
     near = difflib.get_close_matches(word[:200].lower().replace("-", "_"), [_plain(name) for name in names], 1, 0.65)
     return next((name for name in names if _plain(name) == near[0]), None) if near else None
 

@@ -4,7 +4,8 @@ What the rules of `check` look at: the declaration, its files and the catalog, e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,13 +82,30 @@ class Survey:
         """
         return Finding(severity="note", place=self.places.value(*keys), message=message, hint=hint, rule="")
 
-    def in_file(self, path: Path, line: int, column: int, message: str, hint: str | None = None) -> Finding:
+    def in_file(
+        self, path: Path, line: int, message: str, hint: str | None = None, *, column: int = 1, word: str = ""
+    ) -> Finding:
         """
-        Return an error in another file of the project.
+        Return an error in another file of the project, at the first *word* from *line* on.
         """
         lines = _lines(path)
+        for number, text in enumerate(lines[line - 1 :] if word else (), line):
+            if found := _word(word).search(text):
+                line, column = number, found.start() + 1
+                break
         source = lines[line - 1] if 0 < line <= len(lines) else ""
         return Finding(place=Place(str(path), line, column, source), message=message, hint=hint, rule="")
+
+    def at_path(self, keys: Keys, path: Sequence[str], message: str, hint: str | None = None) -> Finding:
+        """
+        Return an error at the first use of *path* in the expression at *keys*.
+        """
+        text: Any = self.data
+        for key in keys:
+            text = text[key]
+        found = _word(".".join(path)).search(str(text))
+        place = self.places.within(keys, found.start() + 1 if found else 1)
+        return Finding(place=place, message=message, hint=hint, rule="")
 
     # ---- names ----
 
@@ -224,6 +242,10 @@ class Survey:
         The files in `schemas/`.
         """
         return _files(self.schemas_folder, "*.json")
+
+
+def _word(text: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.]){re.escape(text)}(?!\w)")
 
 
 def _files(folder: Path, pattern: str) -> list[str]:

@@ -57,7 +57,11 @@ class Event(BaseModel):
     @field_validator("data")
     @classmethod
     def _storable(cls, data: dict[str, Any]) -> dict[str, Any]:
-        orjson.dumps(data)  # refuses lone surrogates, NaN and integers over 64 bits
+        try:
+            # Refuses lone surrogates, integers over 64 bits, nesting too deep for the envelope.
+            orjson.dumps({"data": data})
+        except TypeError as error:
+            raise ValueError(f"it cannot be kept as JSON: {error}") from None
         return data
 
     @property

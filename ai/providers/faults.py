@@ -11,10 +11,12 @@ from typing import Any
 
 from ai.errors import AIError, Billed, ErrorClass
 from penstock.http import Response
+from penstock.redaction import LIVE
 from penstock.retry import parse_retry_after
 
 LONGEST_WAIT = 86_400.0  # seconds; a provider that asks for more is misread
 EXCERPT = 300  # characters of a provider's own words that we repeat
+LOOKED_AT = 16 * 1024  # characters of them that are read
 
 _BY_STATUS: dict[int, ErrorClass] = {
     401: "auth",
@@ -57,7 +59,8 @@ def fault(error_class: ErrorClass, response: Response, message: str) -> AIError:
     Make the error of a failed *response* that said *message*.
     """
     billed: Billed | None = "maybe" if response.status in _MAY_HAVE_WORKED else None
-    said = f": {' '.join(message.split())[:EXCERPT]}" if message else ""
+    words = LIVE.hide(" ".join(message[:LOOKED_AT].split()))[:EXCERPT]  # hidden first: half a key is not known as one
+    said = f": {words}" if words else ""
     return AIError(
         f"the provider answered HTTP {response.status} ({error_class}){said}",
         error_class=error_class,

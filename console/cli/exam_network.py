@@ -33,8 +33,9 @@ _ASKS = ("/chat/completions", "/messages")
 
 async def outside(declaration: Declaration, *, offline: bool) -> list[Finding]:
     """
-    Look at every secret, connection and model at once.
+    Look at every secret, connection and model at once; raises `Invalid` for a model that cannot be one.
     """
+    specs = model_specs(declaration)
     secrets = Secrets()
     http = AiohttpHttp()
     try:
@@ -42,7 +43,7 @@ async def outside(declaration: Declaration, *, offline: bool) -> list[Finding]:
             _connection(name, connection, secrets, http, offline=offline)
             for name, connection in declaration.connections.items()
         ]
-        looks += [_model(spec, secrets, http, offline=offline) for spec in model_specs(declaration).values()]
+        looks += [_model(spec, secrets, http, offline=offline) for spec in specs.values()]
         return list(await asyncio.gather(*looks))
     finally:
         await http.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rich.text import Text
@@ -15,6 +16,7 @@ from console.cli.exam import Finding
 from console.cli.exits import Exit
 from console.cli.streams import emit, out, say, talk
 from penstock.errors import Invalid
+from penstock.redaction import LIVE
 
 _MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red"), "down": ("DOWN", "red")}
 
@@ -26,15 +28,14 @@ def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
     findings = exam_machine.machine()
     try:
         loaded = project.load(file)
-    except Invalid as error:
-        findings.append(Finding(what="configuration", state="bad", says=str(error), next="penstock check"))
-    else:
         declaration = project.declaration(loaded)
-        state = loaded.root / declaration.hub.state
-        findings += exam_machine.state(state, declaration.hub.listen)
+        findings += exam_machine.state(loaded.root / declaration.hub.state, declaration.hub.listen)
         if declaration.hub.ledger is not None:
             findings.append(exam_ledger.server(declaration, loaded.root, offline=offline))
         findings += asyncio.run(exam_network.outside(declaration, offline=offline))
+    except Invalid as error:
+        findings.append(Finding(what="configuration", state="bad", says=str(error), next="penstock check"))
+    findings = [replace(finding, says=LIVE.hide(finding.says)) for finding in findings]
     if as_json:
         emit("doctor", findings=[finding.as_data() for finding in findings])
     else:

@@ -52,15 +52,15 @@ def show_errors(findings: Sequence[Finding], path: Path) -> None:
         raise Invalid("the configuration is wrong", where=str(path))
 
 
-def refuse(loaded: Loaded, file: Path) -> None:
+def refuse(file: Path) -> None:
     """
     Raise `Invalid` for everything `check` finds wrong, and for keys this version does not run yet.
     """
-    from pipelines import check, later
+    from pipelines import check
 
     path = file / "pipelines.yaml" if file.is_dir() else file
     report = check.run(path)
-    show_errors([*report.findings, *later.refusals(declaration(loaded), loaded.places)], path)
+    show_errors([*report.findings, *report.refusals], path)
 
 
 def declaration(loaded: Loaded) -> Declaration:

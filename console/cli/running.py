@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def run(file: Path, *, once: bool) -> int:
     Run the hub until SIGTERM or SIGINT; with *once*, until nothing is left that can be done now.
     """
     loaded = project.load(file)
-    project.refuse(loaded, file)
+    project.refuse(file)
     declaration = project.declaration(loaded)
     _on_local_disk(loaded.root / declaration.hub.state)
     secrets = Secrets()
@@ -90,15 +90,19 @@ def references(declaration: Declaration) -> list[str]:
     """
     Return every reference to a secret that must lead somewhere: of several, the newest.
     """
-    found = [model.key for model in declaration.models.values() if model.key]
+    found = [_newest(model.key) for model in declaration.models.values() if model.key]
     if declaration.hub.ledger and is_reference(declaration.hub.ledger):
         found.append(declaration.hub.ledger)
     for connection in declaration.connections.values():
         declared = catalog.spec(connection.connector).settings.get("properties", {})
         for name, value in connection.settings.items():
             if declared.get(name, {}).get("x-secret"):
-                found.append(value if isinstance(value, str) else value[0])
+                found.append(_newest(value))
     return found
+
+
+def _newest(given: str | Sequence[str]) -> str:
+    return given if isinstance(given, str) else given[0]
 
 
 def _on_local_disk(state: Path) -> None:

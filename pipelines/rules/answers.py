@@ -47,12 +47,12 @@ def valid_json(survey: Survey) -> Iterator[Finding]:
         try:
             found = json.loads(path.read_bytes())
         except json.JSONDecodeError as error:
-            yield survey.in_file(path, error.lineno, error.colno, f"is not JSON: {error.msg.lower()}")
+            yield survey.in_file(path, error.lineno, f"is not JSON: {error.msg.lower()}", column=error.colno)
         except (UnicodeDecodeError, RecursionError, OSError):
-            yield survey.in_file(path, 1, 1, "is not JSON in UTF-8")
+            yield survey.in_file(path, 1, "is not JSON in UTF-8")
         else:
             if not isinstance(found, dict):
-                yield survey.in_file(path, 1, 1, "is not a JSON object", "an answer schema begins with {")
+                yield survey.in_file(path, 1, "is not a JSON object", "an answer schema begins with {")
 
 
 @rule("answers/schema")
@@ -68,7 +68,7 @@ def valid_schema(survey: Survey) -> Iterator[Finding]:
             OutputSchema(name=name, schema=schema).validate({})
         except Invalid as error:
             message = str(error).partition(": ")[2].partition(" (")[0]
-            yield survey.in_file(path, 1, 1, f"is not a JSON Schema: {message}")
+            yield survey.in_file(path, 1, f"is not a JSON Schema: {message}")
 
 
 @rule("answers/object")
@@ -81,9 +81,9 @@ def closed_object(survey: Survey) -> Iterator[Finding]:
         if schema is None:
             continue
         if schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
-            yield survey.in_file(path, 1, 1, "an answer is an object with properties", 'write "type": "object"')
+            yield survey.in_file(path, 1, "an answer is an object with properties", 'write "type": "object"')
         elif schema.get("additionalProperties") is not False:
-            yield survey.in_file(path, 1, 1, "an answer has declared fields only", 'add "additionalProperties": false')
+            yield survey.in_file(path, 1, "an answer has declared fields only", 'add "additionalProperties": false')
 
 
 @rule("answers/confidence")

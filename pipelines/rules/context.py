@@ -59,20 +59,29 @@ def fields(survey: Survey) -> Iterator[Finding]:
     The fields a section prints are there.
     """
     for keys, section in _sections(survey):
-        for number, name in enumerate(section.fields or ()):
-            for schema in _printed(survey, str(keys[1]), section):
-                path = (name,) if name in schema.get("properties", {}) else tuple(name.split("."))
-                if gap := unknown_part(schema, path):
-                    source = section.fetch or section.from_
-                    hint = did_you_mean(name, gap.known) if gap.known else "it holds no fields"
-                    yield survey.error((*keys, "fields", number), f"{source!r} has no field {name!r}", hint)
-                    break
+        yield from _fields(survey, keys, section)
+
+
+def _fields(survey: Survey, keys: Keys, section: Section) -> Iterator[Finding]:
+    for number, name in enumerate(section.fields or ()):
+        for schema in _printed(survey, str(keys[1]), section):
+            path = (name,) if name in schema.get("properties", {}) else tuple(name.split("."))
+            if gap := unknown_part(schema, path):
+                source = section.fetch or section.from_
+                if not gap.known:
+                    yield survey.error_at_key((*keys, "fields"), f"{source!r} has no fields", "leave 'fields' out")
+                    return
+                hint = did_you_mean(name, gap.known)
+                yield survey.error((*keys, "fields", number), f"{source!r} has no field {name!r}", hint)
+                break
 
 
 def _printed(survey: Survey, pipeline: str, section: Section) -> Iterator[dict[str, Any]]:
     """
     Yield the schemas of what a section prints, as far as they are known.
     """
+    if section.from_ is not None and section.fetch is not None:
+        return  # which of them counts is not clear
     lookup = survey.lookup(section.fetch) if section.fetch else None
     if lookup is not None:
         yield {"type": "object", "additionalProperties": False, "properties": dict(lookup.fields)}

@@ -4,6 +4,7 @@ Expressions can be compiled, and read only what is there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -29,10 +30,29 @@ def syntax(survey: Survey) -> Iterator[Finding]:
     """
     for written in expressions(survey):
         try:
-            compile_expression(written.text)
+            if not _in_braces(written.text):
+                compile_expression(written.text)
         except ExpressionError as error:
             place = survey.places.within(written.keys, error.column)
-            yield Finding(place=place, message=f"{written.keys[-1]!r}: {error.message}", hint=error.hint, rule="")
+            message, _, known = error.message.partition("; there are ")
+            word = next(iter(re.findall(r"'(\w+)'", message)), "")
+            hint = did_you_mean(word, known.split(", ")) if known else error.hint
+            yield Finding(place=place, message=f"{written.keys[-1]!r}: {message}", hint=hint, rule="")
+
+
+@rule("braces/quoted")
+def braces(survey: Survey) -> Iterator[Finding]:
+    """
+    Expressions are bare.
+    """
+    for written in expressions(survey):
+        if _in_braces(written.text):
+            hint = "leave out {{ }}: the value is an expression already"
+            yield survey.error(written.keys, f"{written.keys[-1]!r} is written without braces", hint)
+
+
+def _in_braces(text: str) -> bool:
+    return text.lstrip().startswith(("{{", "{%"))
 
 
 @rule("expressions/name")
@@ -44,7 +64,7 @@ def names(survey: Survey) -> Iterator[Finding]:
         expression = survey.expression(written.text)
         for root in sorted(expression.roots - set(written.roots) if expression else ()):
             message = f"{written.keys[-1]!r} cannot see {root!r}"
-            yield survey.error(written.keys, message, _why(written, root))
+            yield survey.at_path(written.keys, [root], message, _why(written, root))
 
 
 def _why(written: Written, root: str) -> str:
@@ -64,7 +84,7 @@ def event_fields(survey: Survey) -> Iterator[Finding]:
         expression = survey.expression(written.text)
         for path in sorted(expression.paths if expression and written.pipeline else ()):
             if path[0] == "event" and (found := event_problem(survey, str(written.pipeline), path[1:])):
-                yield survey.error(written.keys, *found)
+                yield survey.at_path(written.keys, path, *found)
 
 
 def event_problem(survey: Survey, pipeline: str, path: tuple[str, ...]) -> tuple[str, str] | None:
@@ -107,7 +127,7 @@ def answer_fields(survey: Survey) -> Iterator[Finding]:
         expression = survey.expression(written.text)
         for path in sorted(expression.paths if expression else ()):
             for found in answer_problems(survey, written.pipeline, path):
-                yield survey.error(written.keys, *found)
+                yield survey.at_path(written.keys, path, *found)
 
 
 def answer_problems(survey: Survey, pipeline: str | None, path: tuple[str, ...]) -> Iterable[tuple[str, str]]:
@@ -119,7 +139,7 @@ def answer_problems(survey: Survey, pipeline: str | None, path: tuple[str, ...])
     if path[0] == "output" and pipeline is not None:
         name = survey.declaration.pipelines[pipeline].ask.output
         schema = survey.answer(name)
-        if schema is not None and (gap := unknown_part(schema, path[1:])):
+        if schema is not None and schema.get("type") == "object" and (gap := unknown_part(schema, path[1:])):
             yield _gap(path, gap, 1, "", name) if gap.index else _top(path[1], gap, name)
 
 
@@ -136,7 +156,7 @@ def record_fields(survey: Survey) -> Iterator[Finding]:
         expression = survey.expression(written.text)
         for path in sorted(expression.paths if expression and written.deliver else ()):
             if written.deliver and (found := record_problem(survey, written.deliver, path)):
-                yield survey.error(written.keys, *found)
+                yield survey.at_path(written.keys, path, *found)
 
 
 def record_problem(survey: Survey, deliver: Deliver, path: tuple[str, ...]) -> tuple[str, str] | None:
@@ -164,7 +184,7 @@ def section_fields(survey: Survey) -> Iterator[Finding]:
                     written.keys, f"{path[0]!r} is a list of records", f"take one: {path[0]}[0].{path[1]}"
                 )
             elif found := _field_problem(path[0], path[1:], lookup.fields):
-                yield survey.error(written.keys, *found)
+                yield survey.at_path(written.keys, path, *found)
 
 
 def _field_problem(root: str, path: tuple[str, ...], fields: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -44,7 +44,7 @@ def alone(survey: Survey) -> Iterator[Finding]:
     """
     for name, edges in _edges(survey).items():
         for number, woken in edges:
-            if woken == name:
+            if woken == name and survey.declaration.pipelines[name].trigger.changed is None:
                 keys = ("pipelines", name, "deliver", number, "to")
                 deliver = survey.declaration.pipelines[name].deliver[number]
                 yield survey.error(keys, f"{_causes(survey, deliver, name)}: it would wake itself", _GUARD)

@@ -29,7 +29,7 @@ def in_clear(survey: Survey) -> set[str]:
     """
     Return every literal that stands where a secret belongs, or looks like one, so that no output shows it.
     """
-    found = {text for _, text in _literals(survey)}
+    found = {text for _, text in _literals(survey)} | set(_misplaced(survey))
     return found | {match[0] for _, text in _texts((), survey.data) for match in _LOOKS_LIKE.finditer(text)}
 
 
@@ -69,8 +69,20 @@ def _is_reference(text: object) -> bool:
 def _literals(survey: Survey) -> Iterator[tuple[Keys, str]]:
     for keys, value in _secret_values(survey):
         for text in value if isinstance(value, list) else [value]:
-            if not _is_reference(text) and len(str(text)) > 3 and not str(text).startswith("${"):
+            if not _is_reference(text) and len(str(text)) > 3:
                 yield keys, str(text)
+
+
+def _misplaced(survey: Survey) -> Iterator[str]:
+    """
+    Yield the texts of settings nobody knows: the name of a secret may be misspelt.
+    """
+    for name, connection in survey.declaration.connections.items():
+        spec = survey.spec(name)
+        fields = spec.settings.get("properties", {}) if spec else {}
+        for _, text in _texts((), {key: value for key, value in connection.settings.items() if key not in fields}):
+            if not _is_reference(text) and len(text) > 3:
+                yield text
 
 
 def _secret_values(survey: Survey) -> Iterator[tuple[Keys, Any]]:
@@ -101,7 +113,7 @@ def references(survey: Survey) -> Iterator[Finding]:
     """
     References stand only where secrets do.
     """
-    allowed = {keys for keys, _ in _secret_values(survey)} | {("hub", "ledger"), ("hub", "bus", "kafka")}
+    allowed = _allowed(survey)
     unclear = {name for name, connection in survey.declaration.connections.items() if survey.spec(name) is None}
     for keys, text in _texts((), survey.data):
         if "${" not in text or keys in allowed or keys[:-1] in allowed:
@@ -111,6 +123,10 @@ def references(survey: Survey) -> Iterator[Finding]:
         yield survey.error(
             keys, f"a reference cannot stand in {keys[-1]!r}", "references are for secrets; write the value"
         )
+
+
+def _allowed(survey: Survey) -> set[Keys]:
+    return {keys for keys, _ in _secret_values(survey)} | {("hub", "ledger"), ("hub", "bus", "kafka")}
 
 
 def _known(survey: Survey, keys: Keys) -> bool:
@@ -123,15 +139,23 @@ def unset(survey: Survey) -> Iterator[Finding]:
     """
     Note which references lead to nothing here.
     """
+    allowed = _allowed(survey)
     for keys, text in _texts((), survey.data):
+        if keys not in allowed and keys[:-1] not in allowed:
+            continue
         try:
             ref = SecretRef.parse(text)
         except ValueError:
             continue
+        hint = (
+            "it is needed while the old secret is in use"
+            if isinstance(keys[-1], int) and keys[-1]
+            else "`run` needs it"
+        )
         if ref.source == "env" and not survey.environ.get(ref.name):
-            yield survey.note(keys, f"the environment variable {ref.name!r} is not set", "`run` needs it")
+            yield survey.note(keys, f"the environment variable {ref.name!r} is not set", hint)
         elif ref.source == "file" and not Path(ref.name).is_file():
-            yield survey.note(keys, f"there is no file {ref.name!r}", "`run` needs it")
+            yield survey.note(keys, f"there is no file {ref.name!r}", hint)
 
 
 def _texts(keys: Keys, part: Any) -> Iterator[tuple[Keys, str]]:

@@ -4,12 +4,13 @@ Templates are there, can be compiled, and use only what they are given.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from penstock.errors import Invalid
 from penstock.expressions import ExpressionError, Template
-from pipelines.declaration import Deliver
+from pipelines.declaration import Deliver, Section
 from pipelines.findings import Finding
 from pipelines.places import Keys
 from pipelines.rules.expressions import answer_problems, event_problem, record_problem
@@ -52,7 +53,7 @@ def syntax(survey: Survey) -> Iterator[Finding]:
     for _, name in _used(survey):
         found = survey.template(name)
         if isinstance(found, ExpressionError):
-            yield survey.in_file(survey.templates_folder / name, found.line, 1, found.message, found.hint)
+            yield survey.in_file(survey.templates_folder / name, found.line, found.message, found.hint)
 
 
 @rule("templates/sections")
@@ -62,9 +63,20 @@ def sections(survey: Survey) -> Iterator[Finding]:
     """
     for _, pipeline in survey.pipelines:
         prompt = survey.prompt(pipeline.ask.template)
-        for problem in prompt.problems(pipeline.context.sections) if prompt else ():
-            path = survey.templates_folder / pipeline.ask.template
-            yield survey.in_file(path, problem.line, 1, problem.message)
+        problems = prompt.problems(pipeline.context.sections) if prompt else []
+        touched = {_named(problem.message) for problem in problems if problem.line > 1}
+        for problem in problems:
+            if problem.line > 1 or _named(problem.message) not in touched:
+                path = survey.templates_folder / pipeline.ask.template
+                word = _named(problem.message) if problem.line > 1 else ""
+                yield survey.in_file(path, problem.line, problem.message, word=word)
+
+
+def _named(message: str) -> str:
+    """
+    Return the first name in quotes.
+    """
+    return next(iter(re.findall(r"'(\w+)'", message)), "")
 
 
 @rule("templates/unit")
@@ -79,17 +91,23 @@ def units(survey: Survey) -> Iterator[Finding]:
                 continue
             path = survey.templates_folder / str(section.template)
             for root in sorted(template.roots() - {"item"}):
-                yield survey.in_file(
-                    path, template.line_of(root), 1, f"it uses {root!r}", "a section's template sees `item`"
-                )
-            lookup = survey.lookup(section.fetch) if section.fetch else None
-            known = {n: f for n, f in lookup.fields.items() if n in (section.fields or lookup.fields)} if lookup else {}
-            schema = {"type": "object", "additionalProperties": False, "properties": known}
-            for used in sorted(template.paths() if lookup else ()):
-                if used[0] == "item" and (gap := unknown_part(schema, used[1:])):
-                    name = used[1 + gap.index]
-                    message = f"an item of {section.fetch!r} has no field {name!r} here"
-                    yield survey.in_file(path, template.line_of("item"), 1, message, did_you_mean(name, gap.known))
+                hint = "a section's template sees `item`"
+                yield survey.in_file(path, template.line_of(root), f"it uses {root!r}", hint, word=root)
+            yield from _in_unit(survey, section, template, path)
+
+
+def _in_unit(survey: Survey, section: Section, template: Template, path: Path) -> Iterator[Finding]:
+    lookup = survey.lookup(section.fetch) if section.fetch else None
+    if lookup is None:
+        return
+    known = {name: field for name, field in lookup.fields.items() if name in (section.fields or lookup.fields)}
+    schema = {"type": "object", "additionalProperties": False, "properties": known}
+    for used in sorted(template.paths()):
+        if used[0] == "item" and (gap := unknown_part(schema, used[1:])):
+            name = used[1 + gap.index]
+            message = f"an item of {section.fetch!r} has no field {name!r} here"
+            hint = did_you_mean(name, gap.known) if gap.known else None
+            yield survey.in_file(path, template.line_of("item"), message, hint, word=".".join(used))
 
 
 @rule("templates/delivery")
@@ -108,7 +126,7 @@ def _in_delivery(survey: Survey, pipeline: str, deliver: Deliver, template: Temp
     path: Path = survey.templates_folder / str(deliver.template)
     roots = delivery_roots(survey, deliver)
     for root in sorted(template.roots() - set(roots)):
-        yield survey.in_file(path, template.line_of(root), 1, f"it uses {root!r}", did_you_mean(root, roots))
+        yield survey.in_file(path, template.line_of(root), f"it uses {root!r}", did_you_mean(root, roots), word=root)
     for used in sorted(template.paths()):
         found = [*answer_problems(survey, pipeline, used)]
         if used[0] == "event" and (problem := event_problem(survey, pipeline, used[1:])):
@@ -116,4 +134,4 @@ def _in_delivery(survey: Survey, pipeline: str, deliver: Deliver, template: Temp
         if problem := record_problem(survey, deliver, used):
             found.append(problem)
         for message, hint in found:
-            yield survey.in_file(path, template.line_of(used[0]), 1, message, hint)
+            yield survey.in_file(path, template.line_of(used[0]), message, hint, word=".".join(used))

@@ -39,7 +39,7 @@ def models(survey: Survey) -> Iterator[Finding]:
     """
     Every model is asked.
     """
-    used = {pipeline.ask.model or "" for _, pipeline in survey.pipelines}
+    used = {pipeline.ask.model or ("" if pipeline.ask.route else "?") for _, pipeline in survey.pipelines}
     used |= {name for route in survey.declaration.routes.values() for name in route.try_}
     yield from _unused(survey, "models", used)
 
@@ -56,9 +56,10 @@ def routes(survey: Survey) -> Iterator[Finding]:
 
 
 def _unused(survey: Survey, kind: str, used: set[str]) -> Iterator[Finding]:
-    if not survey.complete or not survey.declaration.pipelines:
-        return
-    for name in survey.names(kind):
+    names = survey.names(kind)
+    if not survey.complete or not survey.declaration.pipelines or used - {"", *names}:
+        return  # what seems unused may be meant by a name that is misspelt
+    for name in names:
         if name not in used:
             yield Finding(
                 severity="note",

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import bus as bus_room
 import ledger as ledger_room
 from connectors.contract import Action, Call, Delivery, Health, Lookup, Received, Sample, Written
 from engine import Gates, Runner
@@ -23,6 +24,7 @@ from pipelines.declaration import Declaration
 from pipelines.plan import Plan, compile_pipeline
 from schemas.entries import Answer, RunDetail
 from schemas.events import Event
+from tests.engine.bench import Bench
 
 SYSTEM = "{% block system %}Summarise.{% endblock %}{% block user %}{{ context }}{% endblock %}"
 NOTE = "{{ output.summary }}"
@@ -299,3 +301,14 @@ def ticket() -> Any:
     A maker of ticket events: `ticket("7", type="ticket.updated")`.
     """
     return _ticket
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    clock = SystemClock()
+    bus = bus_room.open(None, partitions=4, keep=3600.0, clock=clock)
+    ledger = await ledger_room.open(None, clock=clock)
+    await bus.ensure_topic("t.desk", 4)
+    yield Bench(bus, ledger)
+    await ledger.close()
+    await bus.close()

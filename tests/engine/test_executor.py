@@ -1,129 +1,20 @@
 """
-The executor over the real memory bus and the real ledger, with a runner whose work is a script.
+Many events at once: order, bounds, positions.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-import bus as bus_room
-import ledger as ledger_room
-from bus.contract import Bus, Outgoing, Partition
-from engine import Executor, Runner
+from bus.contract import Outgoing, Partition
 from engine import executor as executor_module
 from engine import intake as intake_module
-from ledger.contract import Claim, Ledger, RunQuery, run_id
-from penstock.clock import SystemClock
-from schemas.entries import Verdict
+from engine import relief as relief_module
+from ledger.contract import Claim, RunQuery, run_id
 from schemas.events import Event
-
-Work = Callable[["ScriptedRunner", Claim, Event], Awaitable[None]]
-
-
-@dataclass
-class ScriptedRunner:
-    """
-    A runner that does what the test says and ends the run as delivered.
-    """
-
-    ledger: Ledger
-    work: Work | None = None
-    name: str = "p"
-    log: list[tuple[str, str]] = field(default_factory=list)
-    active: dict[str, int] = field(default_factory=dict)
-    overlaps: int = 0
-    most: int = 0
-    unwanted: Callable[[Event], tuple[Verdict, str] | None] = lambda _event: None
-
-    @property
-    def plan(self) -> Any:
-        return SimpleNamespace(name=self.name, connection="desk", config_hash="c", tenant=lambda _event: "")
-
-    offer = Runner.offer
-    unreadable = Runner.unreadable
-
-    def judge(self, event: Event) -> tuple[Verdict, str] | None:
-        return self.unwanted(event)
-
-    async def handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> None:
-        self.active[claim.lane] = self.active.get(claim.lane, 0) + 1
-        self.overlaps += self.active[claim.lane] > 1
-        self.most = max(self.most, sum(self.active.values()))
-        try:
-            if self.work is not None:
-                await self.work(self, claim, event)
-            self.log.append((claim.lane, event.id))
-            await self.ledger.finish(claim, "delivered", body=body)
-        finally:
-            self.active[claim.lane] -= 1
-
-
-def event(number: int, subject: str) -> Event:
-    return Event(
-        id=f"e{number}",
-        source="https://desk.example",
-        type="ticket.created",
-        subject=subject,
-        time=datetime(2026, 1, 5, tzinfo=UTC),
-        data={"id": subject},
-    )
-
-
-def outgoing(item: Event) -> Outgoing:
-    key, headers, value = item.to_kafka()
-    return Outgoing(topic="t.desk", key=key, value=value, headers=headers)
-
-
-@dataclass
-class Bench:
-    bus: Bus
-    ledger: Ledger
-
-    @contextlib.asynccontextmanager
-    async def running(self, *runners: ScriptedRunner, in_flight: int = 50) -> AsyncIterator[Executor]:
-        executor = Executor(
-            runners,  # type: ignore[arg-type]
-            bus=self.bus,
-            ledger=self.ledger,
-            clock=SystemClock(),
-            topic=lambda name: f"t.{name}",
-            in_flight=in_flight,
-        )
-        await executor.start()
-        try:
-            yield executor
-        finally:
-            await executor.stop(5.0)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.005)
-
-    async def committed(self, group: str = "p") -> int:
-        subscription = await self.bus.subscribe("t.desk", group)
-        positions = await subscription.committed()
-        await subscription.close()
-        return sum(positions.values())
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    clock = SystemClock()
-    bus = bus_room.open(None, partitions=4, keep=3600.0, clock=clock)
-    ledger = await ledger_room.open(None, clock=clock)
-    await bus.ensure_topic("t.desk", 4)
-    yield Bench(bus, ledger)
-    await ledger.close()
-    await bus.close()
+from tests.engine.bench import Bench, ScriptedRunner, event, outgoing
 
 
 async def test_many_lanes_run_at_once_and_each_keeps_its_order(bench: Bench) -> None:
@@ -286,7 +177,7 @@ async def test_a_long_lane_moves_to_the_ledger_and_keeps_its_order(
     """
     A hot record's followers are admitted, their offsets released, and run in order afterwards.
     """
-    monkeypatch.setattr(executor_module, "LANE_MOST", 4)
+    monkeypatch.setattr(relief_module, "LANE_MOST", 4)
     monkeypatch.setattr(executor_module, "RELIEVE_EVERY", 0.02)
     stuck = asyncio.Event()
 

@@ -1,0 +1,84 @@
+"""
+Keys that a later version carries out are refused by `run` from one table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import later, load
+from pipelines.shape import known_keys
+from tests.pipelines.corpus.harness import BASE
+
+GOOD = (BASE / "pipelines.yaml").read_text("utf-8")
+EVENTS = "      events: [ticket.created]\n"
+NOTE = "        template: note.j2\n"
+
+
+def refused(folder: Path, *changes: tuple[str, str]) -> list[str]:
+    text = GOOD
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "pipelines.yaml"
+    path.write_text(text, "utf-8")
+    loaded = load(path)
+    assert loaded.declaration is not None, loaded.findings
+    return [finding.message for finding in later.refusals(loaded.declaration, loaded.places)]
+
+
+def test_everything_that_works(tmp_path: Path) -> None:
+    """Keys that work, and later keys with the value they have anyway, are not refused."""
+    changes = [
+        ("max_output: 200", "max_output: 200, timeout: 30s, mode: live"),
+        ("per_event: 0.02 USD", "per_event: 0.02 USD, at_limit: drop"),
+        (NOTE, NOTE + "        when: output.confidence > 0.5\n        write: add\n        show_progress: false\n"),
+        (
+            "    limits:",
+            "    on_error: {retry: 2, backoff: 1s..9s, give_up_after: 24h}\n    rollout: {mode: live}\n    limits:",
+        ),
+    ]
+
+    assert [] == refused(tmp_path, *changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("bus", ("version: 1\n", "version: 1\nhub: {bus: {kafka: host}}\n")),
+        ("ledger", ("version: 1\n", "version: 1\nhub: {ledger: '${env:X}'}\n")),
+        ("routes", ("pipelines:", "routes: {r: {try: [small]}}\npipelines:")),
+        ("budgets", ("pipelines:", "budgets: {b: {spend: 5 USD/day}}\npipelines:")),
+        ("key", (EVENTS, EVENTS + "      key: event.subject\n")),
+        ("settle", (EVENTS, EVENTS + "      settle: 20s\n")),
+        ("start", (EVENTS, EVENTS + "      start: earliest\n")),
+        ("max_age", (EVENTS, EVENTS + "      max_age: 1h\n")),
+        ("route", ("model: small,", "route: r,")),
+        ("cache", ("max_output: 200", "max_output: 200, cache: 24h")),
+        ("mode", ("max_output: 200", "max_output: 200, mode: batch")),
+        ("within", ("max_output: 200", "max_output: 200, within: 4h")),
+        ("show_progress", (NOTE, NOTE + "        show_progress: true\n")),
+        ("expires", (NOTE, NOTE + "        expires: 4h\n")),
+        ("if_record_changed", (NOTE, NOTE + "        if_record_changed: skip\n")),
+        ("per_user", ("per_event: 0.02 USD", "per_user: 20/hour")),
+        ("per_key", ("per_event: 0.02 USD", "per_key: 20/hour")),
+        ("at_limit", ("per_event: 0.02 USD", "at_limit: hold")),
+        ("at_limit", ("per_event: 0.02 USD", "at_limit: {use: r}")),
+        ("give_up_after", ("    limits:", "    on_error: {give_up_after: 2h}\n    limits:")),
+        ("mode", ("    limits:", "    rollout: {mode: shadow}\n    limits:")),
+    ],
+)
+def test_refused(tmp_path: Path, name: str, change: tuple[str, str]) -> None:
+    """A key of the table is refused by its name."""
+    assert [f"{name!r} does not work in this version"] == refused(tmp_path, change)
+
+
+def test_table_names_keys_there_are() -> None:
+    """Every entry of the table is a key of the language."""
+    for entry in later.TABLE:
+        *above, name = entry.keys.split(".")
+        keys = tuple(0 if part == "*" and above[at - 1] == "deliver" else part for at, part in enumerate(above))
+
+        assert name == "*" or name in known_keys(keys), entry.keys
