@@ -2,7 +2,8 @@
 
 VENV := .venv
 PYTHON_IN := $(VENV)/bin/python
-# Written once both locks are installed: the set-up is done again only when one of them changes.
+# Written once a lock is installed: a set-up is done again only when its lock changes.
+RUNNABLE := $(VENV)/.runnable
 INSTALLED := $(VENV)/.installed
 # At most so many test processes at once, never more than there are cores.
 WORKERS ?= 8
@@ -25,7 +26,7 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## install everything into .venv, as locked
 
-demo: $(INSTALLED) ## show it: no account, no key, no network
+demo: $(RUNNABLE) ## show it: no account, no key, no network
 	@$(VENV)/bin/penstock demo
 
 test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus
@@ -42,10 +43,10 @@ format: $(INSTALLED) ## mend lint and formatting
 	@$(VENV)/bin/ruff format .
 
 bench: $(INSTALLED) ## measure what we promise about speed, as ratios
-	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
+	@missed=0; for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
 		name=$${file#benchmarks/}; \
-		$(PYTHON_IN) -m benchmarks.$${name%.py} || exit 1; \
-	done
+		$(PYTHON_IN) -m benchmarks.$${name%.py} || missed=1; \
+	done; exit $$missed
 
 build: $(INSTALLED) ## build dist/*.tar.gz and, from it, dist/*.whl
 	@$(PYTHON_IN) -m build --no-isolation
@@ -60,7 +61,7 @@ journey-github: $(INSTALLED) ## send recorded GitHub webhooks to a running hub: 
 
 lock: $(INSTALLED) ## write both locks anew from pyproject.toml; newer versions with UPGRADE=--upgrade
 	@$(PYTHON_IN) -m pip install -q uv
-	@$(VENV)/bin/uv pip compile $(LOCKING) --output-file requirements.lock pyproject.toml
+	@$(VENV)/bin/uv pip compile $(LOCKING) --output-file requirements.lock pyproject.toml --group build
 	@$(VENV)/bin/uv pip compile $(LOCKING) --output-file requirements-dev.lock pyproject.toml --group dev
 
 LOCKING := -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
@@ -69,12 +70,18 @@ LOCKING := -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-$(INSTALLED): requirements-dev.lock requirements.lock pyproject.toml | $(PYTHON_IN)
+$(RUNNABLE): requirements.lock pyproject.toml | $(PYTHON_IN)
 	@echo "Installing into $(VENV) ..."
-	@$(PYTHON_IN) -m pip install -q --require-hashes -r requirements-dev.lock \
-		|| { echo "Packages could not be installed. Behind a mirror, set PIP_INDEX_URL; then run make again." >&2; exit 1; }
+	@$(PYTHON_IN) -m pip install -q --require-hashes -r requirements.lock || { $(SAY_NO_PACKAGES); exit 1; }
 	@$(PYTHON_IN) -m pip install -q --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(INSTALLED): requirements-dev.lock $(RUNNABLE)
+	@echo "Installing what developers need ..."
+	@$(PYTHON_IN) -m pip install -q --require-hashes -r requirements-dev.lock || { $(SAY_NO_PACKAGES); exit 1; }
+	@touch $@
+
+SAY_NO_PACKAGES := echo "Packages could not be installed. Behind a mirror, set PIP_INDEX_URL; then run make again." >&2
 
 # The first Python that is young enough, old enough and able to make an environment.
 $(PYTHON_IN):

@@ -22,12 +22,26 @@ SUBSCRIBER = 7  # digits of a telephone number that must be the same; prefixes v
 COUNTING = 100  # whole numbers below it need no evidence, unless money or a share
 
 _URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"'`|\\^{}\[\]]+", re.IGNORECASE)
+_TARGET = re.compile(
+    r"\]\(\s*<?([^\s()<>]+)|^\s*\[[^\]\n]+\]:\s*<?(\S+)|\b(?:href|src)\s*=\s*[\"']?([^\s\"'<>]+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Where a link or an image leads, in Markdown or HTML, however it is spelled."""
+_BARE = re.compile(
+    r"(?<![\w/.@:-])(?:[a-z][a-z0-9+.-]{1,15}:)?//[^\s<>\"'`|^{}\[\]()]+"
+    r"|(?<![\w/.@:-])(?:[a-z0-9-]+\.)+[a-z]{2,24}/[^\s<>\"'`|^{}\[\]()]+",
+    re.IGNORECASE,
+)
+"""Addresses that some programs make links of: other schemes, none, or a name with a path."""
+_MENTION = re.compile(r"(?<![\w.%+/-])@[A-Za-z][\w-]{0,62}(?:/[\w.-]+)?(?![\w.]*@)")
+"""A name that some systems send a message to."""
 _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{1,63}")
 _NUMBER = re.compile(
     r"(?<![\w.,/-])(?:\d+(?:[.,'\u00a0\u202f ]\d{3})*(?:[.,]\d+)?(?![\w/]|[.,-]\d)|\d+(?:[.,]\d+)?[kKmM]\b)"
 )
 _FORMATTED = re.compile(r"(?<![\w.,/-])\d+[.,]\d[\d.,]*(?![\w/-])")
 _PHONE = re.compile(r"\+?\d(?:(?:[ ./-]|\) ?| ?\()?\d){6,14}")
+_TELLING = re.compile(r"[\d@/=\]]|www\.", re.IGNORECASE)  # without any of it there is nothing to look up
 _MONEY = re.compile(r"[$€£¥₹%]|\b(?:USD|EUR|GBP|CHF|JPY|INR|dollars?|euros?|pounds?|percent)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_](?:[\w#/.:-]*[^\W_])?")
 _PART = re.compile(r"[^\W_]+")
@@ -69,7 +83,7 @@ def unsupported(output: Any, evidence: str, allowed: Iterable[str] = ()) -> tupl
     """
     offered = frozenset(allowed)
     texts = [text for text in _texts(output) if text not in offered]
-    if not any(char.isdigit() or char in "@/" for text in texts for char in text):
+    if not any(_TELLING.search(text) for text in texts):
         return ()
     known = Evidence.of(evidence)
     found = dict.fromkeys(value for text in texts for value in _missing(text, known))
@@ -91,7 +105,8 @@ def _missing(text: str, known: Evidence) -> Iterator[str]:
     for found in _addresses(text):
         if not _known_address(_address(found), known):
             yield found
-    text = _EMAIL.sub(" ", _URL.sub(" ", text))
+    for pattern in (_URL, _EMAIL, _BARE, _MENTION):
+        text = pattern.sub(" ", text)
     for spelling, choices in days(text):
         if not any(_same_day(choice, day) for choice in choices for day in known.days):
             yield spelling
@@ -129,13 +144,15 @@ def _missing_ids(text: str, known: Evidence) -> Iterator[str]:
 
 
 def _addresses(text: str) -> Iterator[str]:
-    for pattern in (_URL, _EMAIL):
+    for found in _TARGET.finditer(text):
+        yield next(group for group in found.groups() if group)
+    for pattern in (_URL, _EMAIL, _BARE, _MENTION):
         for found in pattern.finditer(text):
             yield found[0].rstrip(".,;:!?)")
 
 
 def _address(text: str) -> str:
-    return re.sub(r"^https?://(www\.)?|^www\.", "", text.casefold()).rstrip("/")
+    return re.sub(r"^(?:[a-z][a-z0-9+.-]*:)?//(www\.)?|^www\.|^mailto:", "", text.casefold()).rstrip("/")
 
 
 def _known_address(address: str, known: Evidence) -> bool:

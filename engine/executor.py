@@ -317,7 +317,8 @@ class Executor:
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), min(seconds, PICK_UP_EVERY))
+            async with asyncio.timeout(min(seconds, PICK_UP_EVERY)):
+                await self._wake.wait()
 
     async def _resume(self, picked: PickedUp) -> None:
         try:

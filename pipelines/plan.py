@@ -23,6 +23,7 @@ from penstock.expressions import Expression, Template, compile_expression
 from penstock.retry import Backoff
 from pipelines.context import Fetch, assemble, nonce
 from pipelines.declaration import Context, Declaration, Deliver, Model, Pipeline, SetField
+from pipelines.inert import inert
 from pipelines.prompts import PromptTemplate, build_prompt, load_template
 from schemas.entries import Answer, Prompt, Receipt, Verdict
 from schemas.events import Event
@@ -174,11 +175,11 @@ class Plan:
 
     def scope(self, event: Event, answer: Answer) -> dict[str, Any]:
         """
-        Return what the expressions and templates of deliveries see.
+        Return what the expressions and templates of deliveries see; the answer's texts are nothing but text.
         """
         return {
             "event": as_data(event),
-            "output": answer.output,
+            "output": inert(answer.output),
             "answer": {"label": answer.label, "model": answer.model, "cost": answer.cost},
             "pipeline": self.name,
         }

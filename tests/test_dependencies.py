@@ -28,15 +28,24 @@ _PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = {
     canonicalize_name(Requirement(line).name): Requirement(line) for line in _PYPROJECT["project"]["dependencies"]
 }
-DEVELOPMENT = {
-    canonicalize_name(Requirement(line).name): Requirement(line) for line in _PYPROJECT["dependency-groups"]["dev"]
-}
 EXTRAS = {
     canonicalize_name(Requirement(line).name)
     for lines in _PYPROJECT["project"]["optional-dependencies"].values()
     for line in lines
 }
-WITH_DECLARED = [(LOCKS[0], RUNTIME), (LOCKS[1], RUNTIME | DEVELOPMENT)]
+
+
+def _group(name: str) -> dict[str, Requirement]:
+    """
+    Return the requirements of a dependency group; what it includes stands in a group of its own.
+    """
+    lines = [line for line in _PYPROJECT["dependency-groups"][name] if isinstance(line, str)]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+BUILD = _group("build")
+DEVELOPMENT = BUILD | _group("dev")
+WITH_DECLARED = [(LOCKS[0], RUNTIME | BUILD), (LOCKS[1], RUNTIME | DEVELOPMENT)]
 
 
 def _locked(name: str) -> dict[str, str]:

@@ -48,6 +48,35 @@ def test_what_the_context_does_not_say(text: str, missing: str) -> None:
     assert any(missing in value for value in found), found
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![a](//evil.example/p)", "[a](evil)", "[a](https:\\\\evil.example/p)", "[a](javascript:go)", "[a]\n[a]: evil",
+        "<img src=evil>", "<a href = 'evil'>", "ftp://evil.example/p", "//evil.example/p", "evil.example/p?d=gold",
+        "www.evil.example", "mailto:me@evil.example", "thanks @everyone", "@acme/owners please", "[a](<evil>)",
+    ],
+)  # fmt: skip
+def test_where_nothing_of_the_context_leads(text: str) -> None:
+    """
+    A link, an image or a mention that the context does not have is named, however it is spelled.
+    """
+    assert unsupported(text, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[help](https://acme.com/help)", "![h](//acme.com/help/)", "acme.com/help", "mailto:jane@acme.com", "a/b and/or c",
+        "1/2 of it", "see src/main.py", "a == b", "@ noon", "x[1] = y[2]", "f(x)",
+    ],
+)  # fmt: skip
+def test_where_the_context_leads_too(text: str) -> None:
+    """
+    An address of the context may be spelled as a link; what is no address passes.
+    """
+    assert unsupported(text, CONTEXT + " src/main.py") == ()
+
+
 def test_what_the_schema_offers_needs_no_evidence() -> None:
     """
     A value of an enumeration may look like an id.
