@@ -30,6 +30,7 @@ TOPIC = "penstock.events.bench"
 RECORD_BYTES = 600
 RECORDS = 40_000
 PAGES = (20, 100)  # publishers, records a call: a page of most systems
+PAGES_AIM = 0.8  # of plain batched inserts
 WEBHOOKS = (1000, 1)
 BATCH = 1000  # rows per plain transaction: as many as the bus puts into one
 PARTITIONS = 12
@@ -141,7 +142,9 @@ def main() -> int:
     # In the current folder: /tmp may be memory, where a sync costs nothing.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as name:
         folder = Path(name)
-        comparisons = [_throughput(folder, *PAGES), _throughput(folder, *WEBHOOKS), _latency(folder)]
+        # Single webhooks have no aim: what they cost is asyncio's price per awaiting publisher, not the log's.
+        pages = _throughput(folder, *PAGES, at_least=PAGES_AIM)
+        comparisons = [pages, _throughput(folder, *WEBHOOKS), _latency(folder)]
     return ratio.report(comparisons, "uvloop")
 
 
@@ -154,14 +157,14 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _throughput(folder: Path, publishers: int, page: int) -> ratio.Comparison:
+def _throughput(folder: Path, publishers: int, page: int, *, at_least: float | None = None) -> ratio.Comparison:
     return ratio.compare(
         f"publish, {publishers} at once x {page} / executemany of {BATCH}",
         lambda: published(folder, publishers, page),
         lambda: inserted(folder),
         ROUNDS,
         unit="records/s",
-        at_least=0.8,
+        at_least=at_least,
     )
 
 

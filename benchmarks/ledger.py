@@ -3,12 +3,13 @@ The ledger against plain SQLite: `python -m benchmarks.ledger [--json]`.
 
 Ours: runs are claimed and finished, 200 at once, each in its own lane. Theirs: the same rows of the same
 tables inserted, updated and deleted by `executemany`, as many runs to a durable transaction, with
-nothing checked and nobody waiting.
+nothing checked and nobody waiting. Then ours on PostgreSQL beside ours on SQLite.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import sys
 import tempfile
@@ -21,11 +22,15 @@ import ledger
 from benchmarks import ratio
 from ledger import Claim, NewRun, file, lanes, runs
 from ledger.queries import queries
+from ledger.testing_server import ELSEWHERE, LocalServer
 from penstock.clock import SystemClock
+from penstock.errors import Unreachable
 
 RUNS = 6_000
 AT_ONCE = 200
 ROUNDS = 5
+SERVER_ROUNDS = 3
+_ON_DISK = Path("/var/tmp")  # where the user of a server can go, and a sync costs what it costs
 _NOW = 1_700_000_000_000
 
 
@@ -55,8 +60,23 @@ def claimed(folder: Path) -> float:
     return uvloop.run(_claimed(folder / f"{time.monotonic_ns()}.db"))
 
 
-async def _claimed(path: Path) -> float:
-    book = await ledger.open(path, clock=SystemClock())
+def claimed_on_server(dsn: str) -> float:
+    """
+    Return the same on PostgreSQL, in a schema of its own.
+    """
+    import psycopg
+
+    name = f"bench_{time.monotonic_ns()}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        try:
+            return uvloop.run(_claimed(f"{dsn}{'&' if '?' in dsn else '?'}options=-csearch_path%3D{name}"))
+        finally:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+async def _claimed(place: Path | str) -> float:
+    book = await ledger.open(place, clock=SystemClock())
     offered = [run(number) for number in range(RUNS)]
 
     async def work(start: int) -> None:
@@ -124,7 +144,31 @@ def main() -> int:
             ROUNDS,
             unit="runs/s",
         )
-    return ratio.report([comparison], "uvloop")
+        comparisons = [comparison, *_on_server(folder)]
+    return ratio.report(comparisons, "uvloop")
+
+
+def _on_server(folder: Path) -> list[ratio.Comparison]:
+    """
+    Compare PostgreSQL with SQLite, when there is a server or can be one.
+    """
+    named = os.environ.get(ELSEWHERE)
+    try:
+        ours = None if named else LocalServer(durable=True, below=_ON_DISK if _ON_DISK.is_dir() else None)
+    except Unreachable as error:
+        print(f"PostgreSQL is left out: {error}", file=sys.stderr)
+        return []
+    try:
+        if ours is not None:
+            ours.start()
+        dsn = named or (ours.dsn if ours else "")
+        label = f"PostgreSQL / SQLite: claim + finish, {AT_ONCE} at once"
+        return [
+            ratio.compare(label, lambda: claimed_on_server(dsn), lambda: claimed(folder), SERVER_ROUNDS, unit="runs/s")
+        ]
+    finally:
+        if ours is not None:
+            ours.remove()
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ from penstock.clock import Clock, SystemClock
 from penstock.errors import Unreachable
 from penstock.http import Http
 from penstock.http_aiohttp import AiohttpHttp
-from penstock.secrets import Secrets
+from penstock.secrets import Secrets, is_reference
 from pipelines.declaration import Declaration
 from pipelines.models import model_specs
 from pipelines.plan import Plan, compile_pipeline
 
 log = logging.getLogger(__name__)
 
+LEDGER = "ledger.db"  # in `hub.state`
 STOP_GRACE = 20.0  # seconds running work may take after SIGTERM
 
 
@@ -81,12 +82,12 @@ async def open_hub(
         clock = clock or SystemClock()
         secrets = secrets or Secrets()
         fail = fail or failpoint()
-        state = root / declaration.hub.state
+        place = ledger_place(declaration, root, secrets)
         if http is None:
             http = AiohttpHttp()
             stack.push_async_callback(http.close)
         if ledger is None:
-            ledger = await ledger_room.open(state / "ledger.db", clock=clock, keep=declaration.hub.keep, fail=fail)
+            ledger = await ledger_room.open(place, clock=clock, keep=declaration.hub.keep, fail=fail)
             stack.push_async_callback(ledger.close)
         if bus is None:
             bus = await _open_bus(declaration, root, secrets=secrets, clock=clock)
@@ -144,6 +145,16 @@ async def _open_bus(declaration: Declaration, root: Path, *, secrets: Secrets, c
     if kafka is None:
         return bus_room.open(root / declaration.hub.state / "bus.db", keep=keep, clock=clock)
     return await bus_room.connect(cluster_of(kafka, root, secrets), partitions=int(kafka.partitions), keep=keep)
+
+
+def ledger_place(declaration: Declaration, root: Path, secrets: Secrets) -> Path | str:
+    """
+    Return where the ledger is: the file in `hub.state`, or the server that `hub.ledger` names.
+    """
+    named = declaration.hub.ledger
+    if named is None:
+        return root / declaration.hub.state / LEDGER
+    return secrets.get(named).reveal() if is_reference(named) else named
 
 
 async def serve(hub: Hub, *, ready: Callable[[str], None] = lambda _url: None) -> None:

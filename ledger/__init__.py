@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+from ledger.base import Seen
+from ledger.book import Book, never
 from ledger.contract import (
     Busy,
     CallSlot,
@@ -23,10 +26,9 @@ from ledger.contract import (
 )
 from ledger.lease import Lease
 from ledger.retention import DETAILS
-from ledger.sqlite import SqliteLedger, never
 from ledger.store import Store
 from penstock.clock import Clock
-from penstock.errors import Invalid
+from penstock.errors import Invalid, Unreachable
 
 __all__ = [
     "Busy",
@@ -38,8 +40,10 @@ __all__ = [
     "NewRun",
     "PickedUp",
     "RunQuery",
+    "Seen",
     "Step",
     "WriteIntent",
+    "look",
     "open",
     "run_id",
 ]
@@ -48,7 +52,7 @@ _LEASE = 30.0  # seconds
 
 
 async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
-    path: Path | None,
+    place: Path | str | None,
     *,
     clock: Clock,
     worker: str | None = None,
@@ -58,9 +62,9 @@ async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
     fail: Callable[[str], None] | None = None,
 ) -> Ledger:
     """
-    Open the ledger at *path*, or one in memory.
+    Open the ledger at *place*: a file, the address of a PostgreSQL server, or None for one in memory.
 
-    Raises `Unreachable` when another process writes it, or when it cannot be used.
+    Raises `Unreachable` when another process writes the file, or when it cannot be used.
 
     Args:
 
@@ -72,11 +76,49 @@ async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
             `claim admit begin reserve settle wait aside`, `done:before done:after`, `finish:before
             finish:after`, and by the writing thread `commit:before commit:after`.
     """
+    fail = fail or never
+    if isinstance(place, str):
+        return _on_server(place, clock=clock, worker=worker, keep=keep, lease=lease, read_only=read_only, fail=fail)
     if not read_only:
         held = Lease(lease, worker)
-        store = Store.to_write(path, held, now=clock.now_ms(), fail=fail or never)
-        return SqliteLedger(store, held, clock=clock, keep=keep, fail=fail or never)
-    if path is None:
+        store = Store.to_write(place, held, now=clock.now_ms(), fail=fail)
+        return Book(store, held, clock=clock, keep=keep, fail=fail)
+    if place is None:
         message = "a ledger in memory cannot be opened to read"
         raise Invalid(message, hint="give its path")
-    return SqliteLedger(Store.to_read(path), None, clock=clock, keep=keep, fail=fail or never)
+    return Book(Store.to_read(place), None, clock=clock, keep=keep, fail=fail)
+
+
+def look(dsn: str) -> Seen:
+    """
+    Look at the PostgreSQL server at *dsn* without changing anything. Raises `Unreachable`.
+    """
+    seen: Seen = _postgres().server.look(dsn)
+    return seen
+
+
+def _on_server(
+    dsn: str,
+    *,
+    clock: Clock,
+    worker: str | None,
+    keep: float,
+    lease: float,
+    read_only: bool,
+    fail: Callable[[str], None],
+) -> Ledger:
+    postgres = _postgres()
+    if read_only:
+        return Book(postgres.to_read(dsn, seconds=lease), None, clock=clock, keep=keep, fail=fail)
+    held = postgres.ServerLease(lease, worker)
+    store = postgres.to_write(dsn, held, now=clock.now_ms(), seconds=lease, fail=fail)
+    return Book(store, held, clock=clock, keep=keep, fail=fail)
+
+
+def _postgres() -> ModuleType:
+    try:
+        from ledger import postgres
+    except ImportError as error:
+        message = "a ledger on PostgreSQL needs psycopg: pip install 'penstock[postgres]'"
+        raise Unreachable(message) from error
+    return postgres

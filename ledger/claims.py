@@ -6,11 +6,11 @@ All conditions are on the lane's row, so no two claims can both see the lane fre
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from typing import NamedTuple
 
 from ledger import file, lanes, money, runs, steps
+from ledger.connection import Connection, Row
 from ledger.contract import Busy, Claim, Known, NewRun, PickedUp
 from ledger.queries import queries
 from ledger.runs import Until
@@ -26,7 +26,7 @@ class Claimant(NamedTuple):
     now: int
 
 
-def claim(connection: sqlite3.Connection, new: NewRun, by: Claimant) -> Claim | Known | Busy:
+def claim(connection: Connection, new: NewRun, by: Claimant) -> Claim | Known | Busy:
     """
     Take the lane for *new*: it must be free, or its holder dead and at work on this very run.
     """
@@ -44,7 +44,7 @@ def claim(connection: sqlite3.Connection, new: NewRun, by: Claimant) -> Claim | 
     return take(connection, _claim_of(connection, new, lane["fence"]), by)
 
 
-def admit(connection: sqlite3.Connection, new: NewRun, body: bytes, until: Until, now: int) -> None:
+def admit(connection: Connection, new: NewRun, body: bytes, until: Until, now: int) -> None:
     """
     Store *new* and its event at its lane's tail; of a run that exists and is not final, the event only.
     """
@@ -62,7 +62,7 @@ def admit(connection: sqlite3.Connection, new: NewRun, body: bytes, until: Until
         connection.execute(queries["keep_body"], named | {"body": body})
 
 
-def take(connection: sqlite3.Connection, old: Claim, by: Claimant) -> Claim:
+def take(connection: Connection, old: Claim, by: Claimant) -> Claim:
     """
     Move the fence of *old*'s lane and start its head under the new one.
 
@@ -77,7 +77,7 @@ def take(connection: sqlite3.Connection, old: Claim, by: Claimant) -> Claim:
     return new
 
 
-def pick(connection: sqlite3.Connection, lane: sqlite3.Row, by: Claimant, *, probe: bool) -> PickedUp:
+def pick(connection: Connection, lane: Row, by: Claimant, *, probe: bool) -> PickedUp:
     """
     Claim the head of a waiting or orphaned lane, with its event.
     """
@@ -96,14 +96,14 @@ def pick(connection: sqlite3.Connection, lane: sqlite3.Row, by: Claimant, *, pro
     return PickedUp(claim=take(connection, old, by), body=body, gate=lane["gate"], probe=probe)
 
 
-def abandon(connection: sqlite3.Connection, claim: Claim) -> None:
+def abandon(connection: Connection, claim: Claim) -> None:
     """
     Give *claim* up without an end, as if its worker had died: nobody was there to be told of it.
     """
     connection.execute(queries["abandon_lane"], lanes.values(claim) | {"nobody": file.NOBODY})
 
 
-def _start(connection: sqlite3.Connection, new: NewRun, by: Claimant) -> Claim:
+def _start(connection: Connection, new: NewRun, by: Claimant) -> Claim:
     fence = lanes.tick(connection)
     runs.add(connection, new, seq=fence, state="running", now=by.now, fence=fence, started_at=by.now)
     shown = {"fence": fence, "seq": fence, "due_at": None, "gate": None}
@@ -111,7 +111,7 @@ def _start(connection: sqlite3.Connection, new: NewRun, by: Claimant) -> Claim:
     return _claim_of(connection, new, fence)
 
 
-def _claim_of(connection: sqlite3.Connection, new: NewRun, fence: int) -> Claim:
+def _claim_of(connection: Connection, new: NewRun, fence: int) -> Claim:
     row = connection.execute(queries["known_run"], lanes.values(new)).fetchone()
     return Claim(
         run=new.run,

@@ -239,10 +239,15 @@ class Ledger(Protocol):
     Lanes, runs, steps, writes, answers, calls and money.
     """
 
-    worker: str
-    """This process' lease; empty for a ledger opened to read."""
     secret: bytes
     """32 random bytes made with the ledger: nonces derive from it."""
+
+    @property
+    def worker(self) -> str:
+        """
+        This process' lease; empty for a ledger opened to read.
+        """
+        ...
 
     # ---- runs -------------------------------------------------------------------------------
 

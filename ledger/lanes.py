@@ -4,15 +4,15 @@ The lane (tenant, pipeline, key): who works on it, and what is its head.
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
+from ledger.connection import Connection
 from ledger.contract import Claim, NewRun
 from ledger.queries import queries
 from penstock.errors import Fenced
 
 
-def tick(connection: sqlite3.Connection) -> int:
+def tick(connection: Connection) -> int:
     """
     Return a number larger than every one before: a fence, or a place in a lane.
     """
@@ -34,14 +34,14 @@ def values(of: Claim | NewRun) -> dict[str, Any]:
     return named
 
 
-def holds(connection: sqlite3.Connection, claim: Claim) -> bool:
+def holds(connection: Connection, claim: Claim) -> bool:
     """
     Say whether *claim* still holds its lane.
     """
     return connection.execute(queries["holds"], values(claim)).fetchone() is not None
 
 
-def hold(connection: sqlite3.Connection, claim: Claim) -> None:
+def hold(connection: Connection, claim: Claim) -> None:
     """
     Raise `Fenced` unless *claim* still holds its lane.
     """
@@ -56,7 +56,7 @@ def fenced(claim: Claim) -> Fenced:
     return Fenced(f"run {claim.run} no longer holds lane {claim.lane!r} of {claim.pipeline!r} (fence {claim.fence})")
 
 
-def pass_on(connection: sqlite3.Connection, claim: Claim, now: int) -> None:
+def pass_on(connection: Connection, claim: Claim, now: int) -> None:
     """
     Give the lane to its next run in order, or delete it when there is none.
     """

@@ -7,14 +7,15 @@ moved), once. A swept one may be corrected once, by the answer that came after a
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import orjson
 
 from ledger import lanes
+from ledger.connection import Connection, Row
 from ledger.contract import Cap, Claim
+from ledger.locks import Sum
 from ledger.queries import queries
 from penstock.errors import OverBudget
 from schemas.entries import ModelCall
@@ -23,7 +24,7 @@ Ending = Literal["settled", "released"]
 
 
 def reserve(
-    connection: sqlite3.Connection,
+    connection: Connection,
     claim: Claim,
     step: str,
     call: str,
@@ -51,7 +52,7 @@ def reserve(
     connection.execute(queries["reserve"], named)
 
 
-def end(connection: sqlite3.Connection, entry: ModelCall, ending: Ending) -> None:
+def end(connection: Connection, entry: ModelCall, ending: Ending) -> None:
     """
     Settle or release the reservation of *entry*'s call and keep the entry; a second time does nothing.
     """
@@ -65,7 +66,7 @@ def end(connection: sqlite3.Connection, entry: ModelCall, ending: Ending) -> Non
     keep_call(connection, entry.model_copy(update={"cost": booked, "late": entry.late or late}))
 
 
-def sweep(connection: sqlite3.Connection, claim: Claim, now: int) -> None:
+def sweep(connection: Connection, claim: Claim, now: int) -> None:
     """
     Book everything that earlier holders of *claim*'s lane still hold as spent.
     """
@@ -84,6 +85,15 @@ def sweep(connection: sqlite3.Connection, claim: Claim, now: int) -> None:
         keep_call(connection, entry)
 
 
+def sums_under(connection: Connection, places: Iterable[Row]) -> list[Sum]:
+    """
+    Return the budget rows of everything that is held under these lanes.
+    """
+    named = ({"tenant": lane["tenant"], "pipeline": lane["pipeline"], "lane": lane["lane"]} for lane in places)
+    held = (row for one in named for row in connection.execute(queries["sums_under"], one).fetchall())
+    return [(scope, period) for row in held for scope, period in orjson.loads(row["rows"])]
+
+
 def unanswered(*, call: str, run: str, step: str, cost: int, outcome: Literal["lost", "swept"], now: int) -> ModelCall:
     """
     Return the entry of a call nobody told us the end of; its whole worst case is booked.
@@ -93,7 +103,7 @@ def unanswered(*, call: str, run: str, step: str, cost: int, outcome: Literal["l
     )
 
 
-def keep_call(connection: sqlite3.Connection, entry: ModelCall) -> None:
+def keep_call(connection: Connection, entry: ModelCall) -> None:
     """
     Keep one entry per call; the ledger's own gives way to the real one.
     """
@@ -118,7 +128,7 @@ def keep_call(connection: sqlite3.Connection, entry: ModelCall) -> None:
     connection.execute(queries["keep_call"], named)
 
 
-def _within_event(connection: sqlite3.Connection, claim: Claim, amount: int, limit: int | None) -> None:
+def _within_event(connection: Connection, claim: Claim, amount: int, limit: int | None) -> None:
     if limit is None:
         return
     cost, held = connection.execute(queries["committed"], lanes.values(claim)).fetchone()
@@ -130,7 +140,7 @@ def _within_event(connection: sqlite3.Connection, claim: Claim, amount: int, lim
         raise OverBudget(message, scope="per_event", forever=cost + amount > limit)
 
 
-def _within(connection: sqlite3.Connection, cap: Cap, amount: int) -> None:
+def _within(connection: Connection, cap: Cap, amount: int) -> None:
     row = connection.execute(queries["budget"], {"scope": cap.scope, "period": cap.period}).fetchone()
     spent, reserved = (row["spent"], row["reserved"]) if row else (0, 0)
     if spent + reserved + amount > cap.limit:
@@ -141,7 +151,7 @@ def _within(connection: sqlite3.Connection, cap: Cap, amount: int) -> None:
         raise OverBudget(message, scope=f"{cap.scope}/{cap.period}", forever=amount > cap.limit)
 
 
-def _book(connection: sqlite3.Connection, named: dict[str, Any], held: sqlite3.Row, *, state: str, booked: int) -> None:
+def _book(connection: Connection, named: dict[str, Any], held: Row, *, state: str, booked: int) -> None:
     """
     Move a reservation's money from reserved to spent, or correct what a sweep had spent.
     """
@@ -152,7 +162,7 @@ def _book(connection: sqlite3.Connection, named: dict[str, Any], held: sqlite3.R
     connection.execute(queries["add_cost"], {"run": held["run"], "cost": more})
 
 
-def _move(connection: sqlite3.Connection, rows: Sequence[Sequence[str]], *, spent: int, reserved: int) -> None:
+def _move(connection: Connection, rows: Sequence[Sequence[str]], *, spent: int, reserved: int) -> None:
     for scope, period in rows:
         named = {"scope": scope, "period": period, "spent": spent, "reserved": reserved}
         connection.execute(queries["move_money"], named)

@@ -7,16 +7,16 @@ a dead worker, or stands first behind an open gate.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 
-from ledger import claims, file, gates
+from ledger import claims, file, gates, money
 from ledger.claims import Claimant
+from ledger.connection import Connection, Row
 from ledger.contract import PickedUp
 from ledger.queries import queries
 
 
-def pick_up(connection: sqlite3.Connection, pipelines: Sequence[str], most: int, by: Claimant) -> list[PickedUp]:
+def pick_up(connection: Connection, pipelines: Sequence[str], most: int, by: Claimant) -> list[PickedUp]:
     """
     Claim up to *most* heads of these pipelines.
 
@@ -24,13 +24,15 @@ def pick_up(connection: sqlite3.Connection, pipelines: Sequence[str], most: int,
     """
     connection.execute(queries["abandon_token"], by._asdict() | {"nobody": file.NOBODY})
     gates.give_up_probes(connection, sent_before=by.now - gates.PROBE_LOST + 1)
-    picked = [_probe(connection, lane, by) for lane in _probes(connection, pipelines, by.now)[: max(0, most)]]
+    probing = _probes(connection, pipelines, by.now)[: max(0, most)]
     ready = sorted(_ready(connection, pipelines, most, by.now), key=lambda lane: lane["head_seq"])
-    rest = ready[: most - len(picked)]
+    rest = ready[: most - len(probing)]
+    connection.lock((), money.sums_under(connection, [*probing, *rest]))
+    picked = [_probe(connection, lane, by) for lane in probing]
     return picked + [claims.pick(connection, lane, by, probe=False) for lane in rest]
 
 
-def next_due(connection: sqlite3.Connection, pipelines: Sequence[str], now: int) -> int | None:
+def next_due(connection: Connection, pipelines: Sequence[str], now: int) -> int | None:
     """
     Return the earliest time at which `pick_up` could find something; None when never.
     """
@@ -38,28 +40,30 @@ def next_due(connection: sqlite3.Connection, pipelines: Sequence[str], now: int)
     return min(times, default=None)
 
 
-def _probes(connection: sqlite3.Connection, pipelines: Sequence[str], now: int) -> list[sqlite3.Row]:
+def _probes(connection: Connection, pipelines: Sequence[str], now: int) -> list[Row]:
     """
     Return the oldest head at each shut gate whose probe is due.
     """
-    oldest: dict[str, sqlite3.Row] = {}
+    oldest: dict[str, Row] = {}
     for pipeline in pipelines:
         for gate in _awaited(connection, pipeline):
             if gate["state"] == "shut" and gate["probe_at"] <= now:
-                named = {"gate": gate["gate"], "pipeline": pipeline, "most": 1}
+                named = {"gate": gate["gate"], "pipeline": pipeline, "most": 1, "now": now}
+                if connection.execute(queries["gate_to_probe"], named).fetchone() is None:
+                    continue  # somebody else is about to
                 lane = connection.execute(queries["gated_lanes"], named).fetchone()
                 known = oldest.get(gate["gate"])
-                if known is None or lane["head_seq"] < known["head_seq"]:
+                if lane is not None and (known is None or lane["head_seq"] < known["head_seq"]):
                     oldest[gate["gate"]] = lane
     return list(oldest.values())
 
 
-def _probe(connection: sqlite3.Connection, lane: sqlite3.Row, by: Claimant) -> PickedUp:
+def _probe(connection: Connection, lane: Row, by: Claimant) -> PickedUp:
     connection.execute(queries["probe_gate"], {"gate": lane["gate"], "run": lane["head"], "now": by.now})
     return claims.pick(connection, lane, by, probe=True)
 
 
-def _ready(connection: sqlite3.Connection, pipelines: Sequence[str], most: int, now: int) -> Iterator[sqlite3.Row]:
+def _ready(connection: Connection, pipelines: Sequence[str], most: int, now: int) -> Iterator[Row]:
     for pipeline in pipelines:
         named = {"pipeline": pipeline, "now": now, "most": most}
         yield from connection.execute(queries["due_lanes"], named)
@@ -69,16 +73,16 @@ def _ready(connection: sqlite3.Connection, pipelines: Sequence[str], most: int, 
                 yield from connection.execute(queries["gated_lanes"], named | {"gate": gate["gate"]})
 
 
-def _awaited(connection: sqlite3.Connection, pipeline: str) -> list[sqlite3.Row]:
+def _awaited(connection: Connection, pipeline: str) -> list[Row]:
     return connection.execute(queries["awaited_gates"], {"pipeline": pipeline}).fetchall()
 
 
-def _times(connection: sqlite3.Connection, pipeline: str, now: int) -> Iterator[int]:
+def _times(connection: Connection, pipeline: str, now: int) -> Iterator[int]:
     named = {"pipeline": pipeline, "most": 1}
     due = connection.execute(queries["first_due"], named).fetchone()["due_at"]
     if due is not None:
         yield due
-    if connection.execute(queries["orphaned_lanes"], named).fetchone():
+    if connection.execute(queries["orphaned_lane"], named).fetchone():
         yield now
     for gate in _awaited(connection, pipeline):
         if gate["state"] == "open":

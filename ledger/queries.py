@@ -10,15 +10,18 @@ from pathlib import Path
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
-def _read(text: str) -> dict[str, str]:
-    _, *parts = _NAME.split(text)
+def read(file: Path) -> dict[str, str]:
+    """
+    Return the statements of one file by their names.
+    """
+    _, *parts = _NAME.split(file.read_text())
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 queries = {
     name: statement
     for file in sorted(Path(__file__).with_name("sql").glob("*.sql"))
-    for name, statement in _read(file.read_text()).items()
+    for name, statement in read(file).items()
 }
 """
 Each begins with a comment that says what it does.

@@ -4,12 +4,12 @@ Reading the ledger for people: runs, one run in full, money, counts.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
+from ledger.connection import Connection, Row
 from ledger.contract import RunQuery
 from ledger.queries import queries
 from penstock.errors import Invalid
@@ -29,7 +29,7 @@ _NARROW = {
 }
 
 
-def runs(connection: sqlite3.Connection, query: RunQuery) -> list[Run]:
+def runs(connection: Connection, query: RunQuery) -> list[Run]:
     """
     List runs, newest first.
     """
@@ -39,7 +39,7 @@ def runs(connection: sqlite3.Connection, query: RunQuery) -> list[Run]:
     return [_run(row) for row in connection.execute(text, given | {"limit": query.limit})]
 
 
-def detail(connection: sqlite3.Connection, prefix: str) -> RunDetail | None:
+def detail(connection: Connection, prefix: str) -> RunDetail | None:
     """
     Return everything known of the one run whose id begins with *prefix*.
     """
@@ -57,7 +57,7 @@ def detail(connection: sqlite3.Connection, prefix: str) -> RunDetail | None:
     )
 
 
-def spent(connection: sqlite3.Connection, scope: str, period: str) -> tuple[int, int]:
+def spent(connection: Connection, scope: str, period: str) -> tuple[int, int]:
     """
     Return what *scope* has spent and reserved in *period*.
     """
@@ -65,7 +65,7 @@ def spent(connection: sqlite3.Connection, scope: str, period: str) -> tuple[int,
     return (row["spent"], row["reserved"]) if row else (0, 0)
 
 
-def counts(connection: sqlite3.Connection, pipelines: Sequence[str] | None) -> dict[tuple[str, str], int]:
+def counts(connection: Connection, pipelines: Sequence[str] | None) -> dict[tuple[str, str], int]:
     """
     Return how many runs each (pipeline, verdict or state) has.
     """
@@ -73,7 +73,7 @@ def counts(connection: sqlite3.Connection, pipelines: Sequence[str] | None) -> d
     return {(name, end): count for name, end, count in rows if pipelines is None or name in pipelines}
 
 
-def write(row: sqlite3.Row) -> WriteEntry:
+def write(row: Row) -> WriteEntry:
     """
     Return one row of `writes` as an entry.
     """
@@ -81,7 +81,7 @@ def write(row: sqlite3.Row) -> WriteEntry:
     return WriteEntry(fields=orjson.loads(row["fields"]), **{name: row[name] for name in names})
 
 
-def last_write(connection: sqlite3.Connection, pipeline: str, system: str, record: str, step: str) -> WriteEntry | None:
+def last_write(connection: Connection, pipeline: str, system: str, record: str, step: str) -> WriteEntry | None:
     """
     Return the newest `done` write of a pipeline's step on a record of the connection *system*.
     """
@@ -90,7 +90,7 @@ def last_write(connection: sqlite3.Connection, pipeline: str, system: str, recor
     return write(row) if row else None
 
 
-def writes_of(connection: sqlite3.Connection, system: str, record: str, since: int) -> list[WriteEntry]:
+def writes_of(connection: Connection, system: str, record: str, since: int) -> list[WriteEntry]:
     """
     Return our writes on a record of the connection *system*, newest first.
     """
@@ -98,7 +98,7 @@ def writes_of(connection: sqlite3.Connection, system: str, record: str, since: i
     return [write(row) for row in connection.execute(queries["writes_of"], named)]
 
 
-def _find(connection: sqlite3.Connection, prefix: str) -> sqlite3.Row | None:
+def _find(connection: Connection, prefix: str) -> Row | None:
     text = prefix.strip().lower()
     if not LEAST_DIGITS <= len(text) <= ID_DIGITS or set(text) - set("0123456789abcdef"):
         message = f"{prefix!r} is no run id"
@@ -113,16 +113,16 @@ def _find(connection: sqlite3.Connection, prefix: str) -> sqlite3.Row | None:
     return found[0] if found else None
 
 
-def _run(row: sqlite3.Row) -> Run:
+def _run(row: Row) -> Run:
     found: dict[str, Any] = {name: row[name] for name in row.keys() if name in Run.model_fields}  # noqa: SIM118 # a Row iterates over values
     return Run(**found | {"run": row["run"].hex(), "partition": row["part"], "offset": row["off"]})
 
 
-def _call(row: sqlite3.Row) -> ModelCall:
+def _call(row: Row) -> ModelCall:
     return ModelCall.model_validate_json(row["entry"])
 
 
-def _step(row: sqlite3.Row) -> StepEntry:
+def _step(row: Row) -> StepEntry:
     plain = ("step", "generation", "kind", "state", "attempts", "intent_at", "ended_at")
     return StepEntry(
         action_class=row["class"],

@@ -4,8 +4,7 @@ Forgetting: details of final runs first, their identities much later, nothing th
 
 from __future__ import annotations
 
-import sqlite3
-
+from ledger.connection import Connection
 from ledger.queries import queries
 
 DETAILS = 30 * 86_400.0  # seconds
@@ -14,7 +13,7 @@ MOST_RUNS = 200  # per transaction, so that nobody waits long
 _TABLES = ("bodies", "steps", "writes", "answers", "calls", "reservations", "runs")
 
 
-def prune(connection: sqlite3.Connection, before: int) -> int:
+def prune(connection: Connection, before: int) -> int:
     """
     Turn some final runs that ended before *before* into identities; return how many.
     """
@@ -26,7 +25,7 @@ def prune(connection: sqlite3.Connection, before: int) -> int:
     return len(old)
 
 
-def forget(connection: sqlite3.Connection, before: int) -> int:
+def forget(connection: Connection, before: int) -> int:
     """
     Delete identities that ended before *before*, and remember that as the horizon; return how many.
     """
@@ -36,7 +35,7 @@ def forget(connection: sqlite3.Connection, before: int) -> int:
     return gone
 
 
-def horizon(connection: sqlite3.Connection) -> int:
+def horizon(connection: Connection) -> int:
     """
     Return the time before which an event may have been known and forgotten.
     """

@@ -4,12 +4,12 @@ Runs: their rows, and every way in which one stops running.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ledger import lanes
+from ledger.connection import Connection
 from ledger.contract import Claim, Known, NewRun
 from ledger.queries import queries
 from schemas.entries import State, Verdict, WaitReason
@@ -18,7 +18,7 @@ _PROBE_AGAIN = 5_000  # ms until the next probe when one came back without a wor
 _MOST_NAMES = 500  # run ids per statement
 
 
-def known(connection: sqlite3.Connection, run: str) -> Known | None:
+def known(connection: Connection, run: str) -> Known | None:
     """
     Return what the ledger knows of *run*, also after its details were pruned.
     """
@@ -30,7 +30,7 @@ def known(connection: sqlite3.Connection, run: str) -> Known | None:
     return None
 
 
-def recognise(connection: sqlite3.Connection, runs: Sequence[str]) -> dict[str, Known]:
+def recognise(connection: Connection, runs: Sequence[str]) -> dict[str, Known]:
     """
     Return what is known of each of *runs*; unknown ones are absent.
     """
@@ -43,7 +43,7 @@ def recognise(connection: sqlite3.Connection, runs: Sequence[str]) -> dict[str, 
     return found
 
 
-def add(connection: sqlite3.Connection, new: NewRun, *, seq: int, state: State, now: int, **more: Any) -> None:
+def add(connection: Connection, new: NewRun, *, seq: int, state: State, now: int, **more: Any) -> None:
     """
     Insert a run; *more* are columns that its state needs.
     """
@@ -72,7 +72,7 @@ _NOTHING_YET = dict.fromkeys(("reason", "due_at", "gate", "verdict", "error", "s
 
 
 def conclude(
-    connection: sqlite3.Connection, new: NewRun, verdict: Verdict, *, why: str | None, body: bytes | None, now: int
+    connection: Connection, new: NewRun, verdict: Verdict, *, why: str | None, body: bytes | None, now: int
 ) -> None:
     """
     Insert a run that is final from the start; one that exists is counted as delivered again.
@@ -100,14 +100,14 @@ class Until:
     """Whether this counts as a failed attempt of the event itself."""
 
 
-def wait(connection: sqlite3.Connection, claim: Claim, body: bytes, until: Until, now: int) -> None:
+def wait(connection: Connection, claim: Claim, body: bytes, until: Until, now: int) -> None:
     """
     Put *claim*'s run off: it keeps its lane, for a time or at a gate.
     """
     if _again(connection, claim, "waiting"):
         return
     lanes.hold(connection, claim)
-    named = lanes.values(claim) | asdict(until) | {"state": "waiting", "body": body}
+    named = lanes.values(claim) | asdict(until) | {"state": "waiting", "body": body, "attempt": int(until.attempt)}
     connection.execute(queries["put_run_off"], named)
     connection.execute(queries["keep_body"], named)
     due_at, gate = lanes.mirror(until.due_at, until.gate, now)
@@ -115,7 +115,7 @@ def wait(connection: sqlite3.Connection, claim: Claim, body: bytes, until: Until
     connection.execute(queries["end_probe"], named | {"probe_at": now + _PROBE_AGAIN})
 
 
-def aside(connection: sqlite3.Connection, claim: Claim, body: bytes, *, reason: str, why: str, now: int) -> None:
+def aside(connection: Connection, claim: Claim, body: bytes, *, reason: str, why: str, now: int) -> None:
     """
     Put *claim*'s run aside for a person; its lane goes on without it.
     """
@@ -130,7 +130,7 @@ def aside(connection: sqlite3.Connection, claim: Claim, body: bytes, *, reason: 
 
 
 def finish(
-    connection: sqlite3.Connection, claim: Claim, verdict: Verdict, *, why: str | None, body: bytes | None, now: int
+    connection: Connection, claim: Claim, verdict: Verdict, *, why: str | None, body: bytes | None, now: int
 ) -> None:
     """
     Make *claim*'s run final and give its lane to the next.
@@ -150,7 +150,7 @@ def finish(
     connection.execute(queries["end_probe"], named | {"probe_at": now})
 
 
-def _again(connection: sqlite3.Connection, claim: Claim, state: State) -> bool:
+def _again(connection: Connection, claim: Claim, state: State) -> bool:
     """
     Say whether this very claim put its run into *state* already: a COMMIT of unknown fate was repeated.
     """

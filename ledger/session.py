@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import orjson
 
-from ledger import lanes, money, steps
+from ledger import lanes, locks, money, steps
 from ledger.contract import Cap, Claim
 from ledger.lease import Lease
 from ledger.steps import Begun, End, Found, Plan
@@ -52,6 +52,7 @@ class OpenStep:
         self._means = means
         self._claim = claim
         self._plan = plan
+        self._locks = locks.of(claim)
         self._ending = False
         self._over = begun.found == "done"
 
@@ -59,13 +60,13 @@ class OpenStep:
         """
         Raise when this process must not send anything new.
         """
-        self._means.lease.check()
+        self._means.lease.check(self._claim.fence)
 
     async def fence(self) -> None:
         """
         Raise `Fenced` when the ledger says that the lane's fence has moved.
         """
-        self._means.lease.check()
+        self._means.lease.check(self._claim.fence)
         await self._means.store.read(lambda connection: lanes.hold(connection, self._claim))
 
     async def done(self, result: Any, *, receipt: Any = None, version: str | None = None) -> None:
@@ -76,7 +77,7 @@ class OpenStep:
         self._means.fail("done:before")
         self._ending = True
         now = self._means.clock.now_ms()
-        ended = await self._means.store.write(lambda c: steps.finish(c, self._claim, self._plan, end, now))
+        ended = await self._means.store.write(lambda c: steps.finish(c, self._claim, self._plan, end, now), self._locks)
         self._over = True
         self._means.fail("done:after")
         if not ended:
@@ -90,7 +91,7 @@ class OpenStep:
             return
         state: Literal["failed", "unknown"] = "failed" if self._without_effect(error) else "unknown"
         now = self._means.clock.now_ms()
-        await self._means.store.write(lambda c: steps.leave(c, self._claim, self._plan, state, now))
+        await self._means.store.write(lambda c: steps.leave(c, self._claim, self._plan, state, now), self._locks)
 
     def call(
         self, *, amount: int, caps: Sequence[Cap], per_event: int | None = None
@@ -102,8 +103,8 @@ class OpenStep:
 
     @asynccontextmanager
     async def _call(self, amount: int, caps: Sequence[Cap], per_event: int | None) -> AsyncIterator[Slot]:
-        slot = Slot(self._means, self._claim, self._plan.name, amount)
-        await slot.reserve(caps, per_event)
+        slot = Slot(self._means, self._claim, self._plan.name, amount, caps)
+        await slot.reserve(per_event)
         try:
             yield slot
         except BaseException:
@@ -123,15 +124,17 @@ class Slot:
     One provider call under a reservation; `ledger.contract.CallSlot`.
     """
 
-    def __init__(self, means: Means, claim: Claim, step: str, amount: int) -> None:
+    def __init__(self, means: Means, claim: Claim, step: str, amount: int, caps: Sequence[Cap]) -> None:
         self.call = secrets.token_hex(ID_BYTES)
         self._means = means
         self._claim = claim
         self._step = step
         self._amount = amount
+        self._caps = caps
+        self._locks = locks.of(claim, caps)
         self._ended = False
 
-    async def reserve(self, caps: Sequence[Cap], per_event: int | None) -> None:
+    async def reserve(self, per_event: int | None) -> None:
         """
         Hold the money, or raise `OverBudget`.
         """
@@ -143,10 +146,11 @@ class Slot:
                 self._step,
                 self.call,
                 amount=self._amount,
-                caps=caps,
+                caps=self._caps,
                 per_event=per_event,
                 now=now,
-            )
+            ),
+            self._locks,
         )
         self._means.fail("reserve")
 
@@ -178,7 +182,7 @@ class Slot:
     async def _end(self, entry: ModelCall, ending: money.Ending) -> None:
         self._ended = True
         mine = entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._step})
-        await self._means.store.write(lambda connection: money.end(connection, mine, ending))
+        await self._means.store.write(lambda connection: money.end(connection, mine, ending), self._locks)
 
 
 @asynccontextmanager
@@ -187,7 +191,7 @@ async def open_step(means: Means, claim: Claim, plan: Plan) -> AsyncIterator[Ope
     Begin a step, and look after its end.
     """
     now = means.clock.now_ms()
-    begun = await means.store.write(lambda connection: steps.begin(connection, claim, plan, now))
+    begun = await means.store.write(lambda connection: steps.begin(connection, claim, plan, now), locks.of(claim))
     means.fail("begin")
     step = OpenStep(means, claim, plan, begun)
     try:

@@ -8,13 +8,13 @@ step surely without effect again; only its end can.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from ledger import lanes
+from ledger.connection import Connection, Row
 from ledger.contract import Claim, WriteIntent
 from ledger.queries import queries
 from schemas.entries import ActionClass, StepKind
@@ -77,7 +77,7 @@ def key(claim: Claim, step: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def begin(connection: sqlite3.Connection, claim: Claim, plan: Plan, now: int) -> Begun:
+def begin(connection: Connection, claim: Claim, plan: Plan, now: int) -> Begun:
     """
     Store the intent of a step, unless it is done.
     """
@@ -100,7 +100,7 @@ def begin(connection: sqlite3.Connection, claim: Claim, plan: Plan, now: int) ->
     return _intend(connection, claim, plan, now, old=old, doubt=doubt, intent_at=old["intent_at"] if waits else now)
 
 
-def finish(connection: sqlite3.Connection, claim: Claim, plan: Plan, end: End, now: int) -> bool:
+def finish(connection: Connection, claim: Claim, plan: Plan, end: End, now: int) -> bool:
     """
     End the step; False when the fence has moved. The result of an ask is kept even then.
     """
@@ -115,9 +115,7 @@ def finish(connection: sqlite3.Connection, claim: Claim, plan: Plan, end: End, n
     return True
 
 
-def leave(
-    connection: sqlite3.Connection, claim: Claim, plan: Plan, state: Literal["failed", "unknown"], now: int
-) -> None:
+def leave(connection: Connection, claim: Claim, plan: Plan, state: Literal["failed", "unknown"], now: int) -> None:
     """
     End a step without a result: *state* is `failed` when this attempt surely had no effect.
     """
@@ -130,7 +128,7 @@ def leave(
     connection.execute(queries["drop_write" if sure else "leave_write"], named)
 
 
-def doubt(connection: sqlite3.Connection, claim: Claim) -> None:
+def doubt(connection: Connection, claim: Claim) -> None:
     """
     The fence of *claim*'s lane has moved: whatever its run left open may have taken effect.
     """
@@ -139,7 +137,7 @@ def doubt(connection: sqlite3.Connection, claim: Claim) -> None:
     connection.execute(queries["doubt_writes"], named)
 
 
-def answer(connection: sqlite3.Connection, run: str, step: str, generation: int) -> tuple[Any, bool] | None:
+def answer(connection: Connection, run: str, step: str, generation: int) -> tuple[Any, bool] | None:
     """
     Return the result of an ask, also a late one, and whether a delivery was begun.
     """
@@ -154,11 +152,11 @@ def answer(connection: sqlite3.Connection, run: str, step: str, generation: int)
     return orjson.loads(kept), _delivering(connection, named)
 
 
-def _delivering(connection: sqlite3.Connection, named: dict[str, Any]) -> bool:
+def _delivering(connection: Connection, named: dict[str, Any]) -> bool:
     return connection.execute(queries["delivery_begun"], named).fetchone() is not None
 
 
-def _asked_anew(connection: sqlite3.Connection, plan: Plan, named: dict[str, Any], old: sqlite3.Row) -> bool:
+def _asked_anew(connection: Connection, plan: Plan, named: dict[str, Any], old: Row) -> bool:
     """
     Say whether a kept answer is of no use: it was to another question, and no delivery relies on it.
     """
@@ -168,9 +166,7 @@ def _asked_anew(connection: sqlite3.Connection, plan: Plan, named: dict[str, Any
     return plan.anew or (other and not _delivering(connection, named))
 
 
-def _late(
-    connection: sqlite3.Connection, plan: Plan, named: dict[str, Any], old: sqlite3.Row, now: int
-) -> Begun | None:
+def _late(connection: Connection, plan: Plan, named: dict[str, Any], old: Row, now: int) -> Begun | None:
     """
     End an ask with the answer that came after its worker had lost the lane.
     """
@@ -183,12 +179,12 @@ def _late(
 
 
 def _intend(
-    connection: sqlite3.Connection,
+    connection: Connection,
     claim: Claim,
     plan: Plan,
     now: int,
     *,
-    old: sqlite3.Row | None,
+    old: Row | None,
     doubt: bool,
     intent_at: int,
 ) -> Begun:
@@ -210,7 +206,7 @@ def _intend(
     return _begun(shown, "unknown" if doubt else "fresh", attempts=named["attempts"])
 
 
-def _open_write(connection: sqlite3.Connection, write: WriteIntent, named: dict[str, Any], now: int) -> None:
+def _open_write(connection: Connection, write: WriteIntent, named: dict[str, Any], now: int) -> None:
     what = {
         "connection": write.connection,
         "record": write.record,
@@ -221,7 +217,7 @@ def _open_write(connection: sqlite3.Connection, write: WriteIntent, named: dict[
     connection.execute(queries["open_write"], named | what)
 
 
-def _begun(row: sqlite3.Row, found: Found, result: Any = None, *, attempts: int | None = None) -> Begun:
+def _begun(row: Row, found: Found, result: Any = None, *, attempts: int | None = None) -> Begun:
     return Begun(
         found=found,
         result=result,

@@ -1,5 +1,5 @@
 """
-Where operations run: one writer and a few readers over one file, or one connection in memory.
+Where operations run: one writer and a few readers over one database, or one connection in memory.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ledger import file, gates
+from ledger.connection import Connection, Operation
+from ledger.file import File
 from ledger.lease import Lease
+from ledger.locks import NONE, Locks
 from ledger.reader import Reader
-from ledger.writer import Operation, Writer
+from ledger.writer import Writer
 from penstock.errors import Invalid, Unreachable
 from penstock.lock import FileLock
 
@@ -22,7 +25,7 @@ T = TypeVar("T")
 
 class Store:
     """
-    An open ledger file, or one that lives in memory.
+    An open ledger: a file, memory, or PostgreSQL.
     """
 
     def __init__(self, *, writer: Writer | None, reader: Reader | None, lock: FileLock | None, secret: bytes) -> None:
@@ -30,7 +33,7 @@ class Store:
         self._reader = reader
         self.lock = lock
         self.secret = secret
-        """32 random bytes made with the file."""
+        """32 random bytes made with the ledger."""
 
     @classmethod
     def to_write(cls, path: Path | None, lease: Lease, *, now: int, fail: Callable[[str], None]) -> Store:
@@ -42,13 +45,13 @@ class Store:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(path, what="ledger")
-            writer = Writer(path, tick=lease.renew, every=lease.every, fail=fail)
+            writer = Writer(File(path), tick=lease.renew, ticked=lease.renewed, every=lease.every, fail=fail)
             secret = writer.start(lambda connection: _prepare(connection, path, lease, now))
         except (OSError, sqlite3.Error) as error:
             if lock is not None:
                 lock.release()
             raise _unusable(path, error) from error
-        return cls(writer=writer, reader=Reader(path) if path else None, lock=lock, secret=secret)
+        return cls(writer=writer, reader=Reader(File(path)) if path else None, lock=lock, secret=secret)
 
     @classmethod
     def to_read(cls, path: Path) -> Store:
@@ -61,16 +64,16 @@ class Store:
             connection.close()
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
-        return cls(writer=None, reader=Reader(path), lock=None, secret=bytes(secret or b""))
+        return cls(writer=None, reader=Reader(File(path)), lock=None, secret=bytes(secret or b""))
 
-    def write(self, operation: Operation[T]) -> asyncio.Future[T]:
+    def write(self, operation: Operation[T], needs: Locks = NONE) -> asyncio.Future[T]:
         """
         Return a future of what *operation* returns, done once it is durable.
         """
         if self._writer is None:
             message = "this ledger was opened to read"
             raise Invalid(message, hint="open it without read_only=True")
-        return self._writer.submit(operation)
+        return self._writer.submit(operation, needs)
 
     async def read(self, operation: Operation[T]) -> T:
         """
@@ -82,7 +85,7 @@ class Store:
 
     async def close(self) -> None:
         """
-        Finish what was submitted, close the file and let others open it.
+        Finish what was submitted, close the database and let others open it.
         """
         if self._writer is not None:
             await self._writer.close()
@@ -92,7 +95,7 @@ class Store:
             self.lock.release()
 
 
-def _prepare(connection: sqlite3.Connection, path: Path | None, lease: Lease, now: int) -> bytes:
+def _prepare(connection: Connection, path: Path | None, lease: Lease, now: int) -> bytes:
     file.prepare(connection, path)
     lease.take(connection, now)
     gates.give_up_probes(connection, sent_before=now + 1)

@@ -4,10 +4,9 @@ For tests of whatever uses a ledger: a second worker, and a worker that is belie
 
 from __future__ import annotations
 
+from ledger.book import Book
 from ledger.contract import Ledger
-from ledger.lease import Lease
 from ledger.queries import queries
-from ledger.sqlite import SqliteLedger
 
 _LEASE = 30.0  # seconds
 
@@ -16,10 +15,10 @@ async def beside(ledger: Ledger) -> Ledger:
     """
     Return another live worker on the same data. Close only the first one.
     """
-    first = _sqlite(ledger)
-    lease = Lease(_LEASE, "second")
+    first = _book(ledger)
+    lease = first.lease.another(_LEASE, "second")
     await first.store.write(lambda connection: lease.add(connection, first.clock.now_ms()))
-    return SqliteLedger(first.store, lease, clock=first.clock)
+    return Book(first.store, lease, clock=first.clock)
 
 
 async def bury(ledger: Ledger) -> None:
@@ -27,11 +26,11 @@ async def bury(ledger: Ledger) -> None:
     Let everybody believe that *ledger*'s worker is dead; it does not know yet.
     """
     worker = bytes.fromhex(ledger.worker)
-    await _sqlite(ledger).store.write(lambda connection: connection.execute(queries["end_worker"], {"worker": worker}))
+    await _book(ledger).store.write(lambda connection: connection.execute(queries["end_worker"], {"worker": worker}))
 
 
-def _sqlite(ledger: Ledger) -> SqliteLedger:
-    if not isinstance(ledger, SqliteLedger):
-        message = f"not a ledger on SQLite: {ledger!r}"
+def _book(ledger: Ledger) -> Book:
+    if not isinstance(ledger, Book):
+        message = f"not one of our ledgers: {ledger!r}"
         raise TypeError(message)
     return ledger

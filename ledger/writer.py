@@ -10,43 +10,32 @@ An operation is a function of the connection. Two rules make a batch safe to rep
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-from ledger import file
+from ledger.base import Base
+from ledger.connection import Connection, Operation
+from ledger.locks import ALONE, NONE, Locks
 from penstock.errors import PenstockError, Unavailable
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Operation = Callable[[sqlite3.Connection], T]
 
 MOST_OPERATIONS = 256  # per transaction, so that nobody waits for an endless one
-_CHECKPOINT_OPERATIONS = 2000  # after this many the log is copied into the file
-_CHECKPOINT_BYTES = 16 * 1024 * 1024  # or after this much growth of the log
-_LATER = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,  # what a file system becomes after an error
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PROTOCOL,
-}
-_PRIMARY = 0xFF  # the low byte of an extended SQLite result code
+_PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts to reach a server that is away
 
 
 @dataclass(slots=True)
 class _Job:
     operation: Operation[Any]
+    needs: Locks
     done: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
     result: Any = None
@@ -55,24 +44,33 @@ class _Job:
 
 class Writer:
     """
-    Runs operations on a ledger file in batches, each one transaction.
+    Runs operations on a ledger in batches, each one transaction.
     """
 
-    def __init__(self, path: Path | None, *, tick: Operation[None], every: float, fail: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        base: Base,
+        *,
+        tick: Operation[None],
+        ticked: Callable[[], None],
+        every: float,
+        fail: Callable[[str], None],
+    ) -> None:
         """
-        Open *path* and run *tick* in a transaction of its own each *every* seconds.
+        Open *base* and run *tick* in a transaction of its own each *every* seconds, then *ticked*.
         """
-        self._path = path
+        self._base = base
         self._tick = tick
+        self._ticked = ticked
         self._every = every
         self._fail = fail
         self._next_tick = time.monotonic() + every
         self._jobs: deque[_Job] = deque()
         self._news = threading.Condition()
         self._closing: asyncio.Future[None] | None = None
-        self._since_checkpoint = 0
-        self._wal_bytes = 0
-        self._connection: sqlite3.Connection | None = file.connect(path)
+        self._away_since: float | None = None
+        self._fate_unknown = False
+        self._connection: Connection | None = base.connect()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
 
     def start(self, first: Operation[T]) -> T:
@@ -80,28 +78,29 @@ class Writer:
         Run *first* in a transaction, in the calling thread; then take operations.
         """
         result = self._commit_one(first)
+        self._ticked()
         self._thread.start()
         return result
 
-    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+    def submit(self, operation: Operation[T], needs: Locks = NONE) -> asyncio.Future[T]:
         """
         Return a future of what *operation* returns, done once it is durable.
 
-        It runs even if the future is cancelled. Fails with `Unavailable` when the disk cannot take it.
+        It runs even if the future is cancelled. Fails with `Unavailable` when the database cannot take it.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         with self._news:
             if self._closing is not None:
-                message = f"the ledger {self._name} is closed"
+                message = f"the ledger {self._base.name} is closed"
                 raise Unavailable(message)
-            self._jobs.append(_Job(operation, done, loop))
+            self._jobs.append(_Job(operation, needs, done, loop))
             self._news.notify()
         return done
 
     async def close(self) -> None:
         """
-        Do what was submitted, then close the file.
+        Do what was submitted, then close the connection.
         """
         closing = asyncio.get_running_loop().create_future()
         with self._news:
@@ -109,10 +108,6 @@ class Writer:
                 self._closing = closing
             self._news.notify()
         await self._closing
-
-    @property
-    def _name(self) -> str:
-        return repr(str(self._path)) if self._path else "in memory"
 
     # ---- in the thread ----------------------------------------------------------------------
 
@@ -123,7 +118,6 @@ class Writer:
                 _deliver(batch)
             if time.monotonic() >= self._next_tick:
                 self._beat()
-            self._checkpoint_when_long()
         if self._connection is not None:
             self._connection.close()
         if self._closing is not None:
@@ -139,52 +133,93 @@ class Writer:
                 self._news.wait(max(0.0, self._next_tick - time.monotonic()))
             if self._closing is not None and not self._jobs:
                 return None
-            return [self._jobs.popleft() for _ in range(min(len(self._jobs), MOST_OPERATIONS))]
+            return self._together()
+
+    def _together(self) -> list[_Job]:
+        """
+        Return the next jobs that share a transaction.
+        """
+        batch: list[_Job] = []
+        while self._jobs and len(batch) < MOST_OPERATIONS:
+            if self._jobs[0].needs.alone:
+                return batch or [self._jobs.popleft()]
+            batch.append(self._jobs.popleft())
+        return batch
 
     def _do(self, batch: Sequence[_Job]) -> None:
         """
         Run *batch* in one transaction; when that fails, each in its own, so that a bad one fails alone.
         """
-        try:
-            self._transact(batch)
-        except Exception as error:  # noqa: BLE001 # whatever one operation raises must not reach the others
-            _log.debug("a batch of %d is done one by one: %s", len(batch), error)
-            for job in batch:
-                self._do_alone(job)
+        error = self._failure(batch)
+        if error is None:
+            return
+        if self._base.away(error):
+            self._refuse(batch, error)
+            return
+        _log.debug("a batch of %d is done one by one: %s", len(batch), error)
+        for job in batch:
+            if (again := self._failure([job])) is not None:
+                self._refuse([job], again)
 
-    def _do_alone(self, job: _Job) -> None:
-        try:
-            self._transact([job])
-        except Exception as error:  # noqa: BLE001 # its caller gets it
-            job.error = self._translated(error)
+    def _refuse(self, batch: Sequence[_Job], error: Exception) -> None:
+        for job in batch:
+            job.error = self._base.translated(error)
+
+    def _failure(self, batch: Sequence[_Job]) -> Exception | None:
+        """
+        Try *batch* while its server is away, though not for ever; return what went wrong.
+        """
+        for attempt in itertools.count():
+            try:
+                self._transact(batch)
+            except Exception as error:  # noqa: BLE001 # whatever one operation raises must not reach the others
+                if not self._base.away(error) or not self._may_wait():
+                    self._fate_unknown = False
+                    return error
+                _log.warning("the ledger %s is away: %s", self._base.name, self._base.translated(error))
+                time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            else:
+                self._away_since, self._fate_unknown = None, False
+                return None
+        raise AssertionError
+
+    def _may_wait(self) -> bool:
+        """
+        Say whether a server that is away is waited for: with a COMMIT of unknown fate, as long as we run.
+        """
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        return (self._fate_unknown and self._closing is None) or now - self._away_since < self._base.patience
 
     def _transact(self, batch: Sequence[_Job]) -> None:
         connection = self._opened()
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._base.begin(connection, [job.needs for job in batch])
             for job in batch:
                 job.result = job.error = None
                 _attempt(connection, job)
-        except BaseException:
-            self._roll_back()
+        except BaseException as error:
+            self._roll_back(error)
             raise
         try:
             self._fail("commit:before")
             connection.execute("COMMIT")
             self._fail("commit:after")
         except BaseException:
+            self._fate_unknown = True
             self._reopen()
             raise
-        self._since_checkpoint += len(batch)
+        self._base.tidy(connection, len(batch))
 
     def _commit_one(self, operation: Operation[T]) -> T:
         connection = self._opened()
-        connection.execute("BEGIN IMMEDIATE")
         try:
+            self._base.begin(connection, [ALONE])
             result = operation(connection)
             connection.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
+        except BaseException as error:
+            self._roll_back(error)
             raise
         return result
 
@@ -192,55 +227,34 @@ class Writer:
         self._next_tick = time.monotonic() + self._every
         try:
             self._commit_one(self._tick)
-        except (sqlite3.Error, PenstockError) as error:
-            _log.warning("the ledger %s cannot be written: %s", self._name, error)
+            self._ticked()
+        except Exception as error:  # noqa: BLE001 # the next one may get through
+            _log.warning("the ledger %s cannot be written: %s", self._base.name, self._base.translated(error))
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self) -> Connection:
         if self._connection is None:
-            self._connection = file.connect(self._path)
+            self._connection = self._base.connect()
         return self._connection
 
-    def _roll_back(self) -> None:
+    def _roll_back(self, error: BaseException) -> None:
+        if self._base.away(error):
+            self._reopen()
         if self._connection is None or not self._connection.in_transaction:
             return  # some errors have rolled it back already
         try:
             self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
+        except Exception:  # noqa: BLE001 # then it is gone
             self._reopen()
 
     def _reopen(self) -> None:
         """
         Forget the connection: what it believes after a failed COMMIT is not to be trusted.
         """
-        if self._connection is None:
-            return
-        if self._path is not None:
-            self._connection.close()
-            self._connection = None
-        elif self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-
-    def _translated(self, error: BaseException) -> BaseException:
-        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-        if isinstance(error, sqlite3.Error) and code in _LATER:
-            return Unavailable(f"the ledger {self._name} cannot be written: {error}; check the disk")
-        return error
-
-    def _checkpoint_when_long(self) -> None:
-        if self._path is None or self._connection is None or not self._since_checkpoint:
-            return
-        grown = _size(self._path) - self._wal_bytes
-        if self._since_checkpoint < _CHECKPOINT_OPERATIONS and grown < _CHECKPOINT_BYTES:
-            return
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            _log.warning("the ledger %s cannot be tidied: %s", self._name, error)
-        self._since_checkpoint = 0
-        self._wal_bytes = _size(self._path)
+        if self._connection is not None:
+            self._connection = self._base.drop(self._connection)
 
 
-def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
+def _attempt(connection: Connection, job: _Job) -> None:
     before = connection.total_changes
     try:
         job.result = job.operation(connection)
@@ -248,13 +262,6 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
         if connection.total_changes != before:
             raise  # it wrote before it refused: the batch must be undone and tried one by one
         job.error = refusal
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.with_name(path.name + "-wal").stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _deliver(batch: Sequence[_Job]) -> None:

@@ -30,7 +30,6 @@ class Later:
 
 
 TABLE: tuple[Later, ...] = (
-    Later("hub.ledger", "take it out: the ledger stays in `hub.state`"),
     Later("routes.*", "take it out, and name one model with `ask.model`"),
     Later("budgets.*", "take it out, and limit each pipeline with `limits.spend`"),
     Later("pipelines.*.trigger.key", "take it out: events of one record keep their order"),

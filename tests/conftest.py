@@ -5,6 +5,7 @@ What every test stands on: a clean environment, and no silent skip where none is
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 from collections.abc import Generator, Iterator
 
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from bus.broker import Broker
+from ledger.testing_server import ELSEWHERE, LocalServer
 from penstock.errors import Unreachable
 
 NO_SKIP = "PENSTOCK_NO_SKIP"
 CASES = 100  # random cases of one property, unless PENSTOCK_CASES or the test says otherwise
 
-_OURS_TO_KEEP = {NO_SKIP, "PENSTOCK_CASES", "PENSTOCK_GITHUB_PAYLOADS", "PENSTOCK_TEST_KAFKA"}
+_OURS_TO_KEEP = {NO_SKIP, "PENSTOCK_CASES", "PENSTOCK_GITHUB_PAYLOADS", "PENSTOCK_TEST_KAFKA", ELSEWHERE}
 _FOREIGN = (
     "ANTHROPIC_",
     "AWS_",
@@ -122,3 +124,35 @@ def pytest_make_collect_report(
 def _forbidden(what: str, skipped: object) -> str:
     reason = skipped[2] if isinstance(skipped, tuple) else skipped
     return f"{what} was skipped, and {NO_SKIP} allows no skip: {reason}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalServer]:
+    """
+    A PostgreSQL server that may be stopped.
+    """
+    try:
+        ours = LocalServer()
+    except Unreachable as error:
+        pytest.skip(str(error))
+    try:
+        ours.start()
+        yield ours
+    finally:
+        ours.remove()
+
+
+@pytest.fixture
+def dsn(request: pytest.FixtureRequest) -> Iterator[str]:
+    """
+    The address of an empty schema on a server.
+    """
+    import psycopg
+
+    base = os.environ.get(ELSEWHERE) or request.getfixturevalue("server").dsn
+    name = f"t_{secrets.token_hex(6)}"
+    with psycopg.connect(base, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+    yield f"{base}{'&' if '?' in base else '?'}options=-csearch_path%3D{name}"
+    with psycopg.connect(base, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {name} CASCADE")

@@ -28,6 +28,11 @@ _PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = {
     canonicalize_name(Requirement(line).name): Requirement(line) for line in _PYPROJECT["project"]["dependencies"]
 }
+EXTRAS = {
+    canonicalize_name(Requirement(line).name)
+    for lines in _PYPROJECT["project"]["optional-dependencies"].values()
+    for line in lines
+}
 
 
 def _group(name: str) -> dict[str, Requirement]:
@@ -55,11 +60,11 @@ def _locked(name: str) -> dict[str, str]:
     return found
 
 
-def _closure(names: set[str]) -> set[str]:
+def _closure(declared: dict[str, Requirement]) -> set[str]:
     """
-    Return *names* and what they need on this machine, and so on.
+    Return what is *declared* and what that needs on this machine, and so on.
     """
-    todo: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in names]
+    todo = [(name, frozenset(declared[name].extras)) for name in _here(declared)]
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:
         name, extras = one = todo.pop()
@@ -112,7 +117,7 @@ def test_a_lock_is_complete_and_holds_nothing_else(lock: str, declared: dict[str
     """
     The lock holds what is declared, what that needs, and no more.
     """
-    assert _closure(_here(declared)) == set(_locked(lock))
+    assert _closure(declared) == set(_locked(lock))
 
 
 def test_both_locks_agree() -> None:
@@ -137,6 +142,7 @@ def test_every_dependency_is_justified() -> None:
 
     assert set(RUNTIME) == named("At run time")
     assert set(DEVELOPMENT) == named("To develop")
+    assert set(EXTRAS) == named("When asked for")
 
 
 def _imported(path: Path) -> Iterator[str]:
@@ -165,7 +171,7 @@ def test_every_import_is_declared() -> None:
     """
     The product imports what it declares and nothing else; nothing works by the luck of being there.
     """
-    assert set(RUNTIME) == _foreign(path for path in _modules() if not FOR_TESTS.match(path.stem))
+    assert set(RUNTIME) | EXTRAS == _foreign(path for path in _modules() if not FOR_TESTS.match(path.stem))
 
 
 def test_what_is_for_tests_imports_what_tests_have() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from console.cli import exam_machine, exam_network, project
+from console.cli import exam_ledger, exam_machine, exam_network, project
 from console.cli.exam import Finding
 from console.cli.exits import Exit
 from console.cli.streams import emit, out, say, talk
@@ -30,6 +30,8 @@ def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
         loaded = project.load(file)
         declaration = project.declaration(loaded)
         findings += exam_machine.state(loaded.root / declaration.hub.state, declaration.hub.listen)
+        if declaration.hub.ledger is not None:
+            findings.append(exam_ledger.server(declaration, loaded.root, offline=offline))
         findings += asyncio.run(exam_network.outside(declaration, offline=offline))
     except Invalid as error:
         findings.append(Finding(what="configuration", state="bad", says=str(error), next="penstock check"))

@@ -80,7 +80,7 @@ def preview(
         known = ", ".join(declaration.pipelines)
         raise Invalid(f"there is no pipeline {pipeline!r}", where="penstock preview", hint=f"one of {known}")
     plan = compile_pipeline(declaration, pipeline, loaded.root)
-    asked = _Asked(event=event, run=run, lookups=lookups, offline=offline, state=project.state_folder(file, state))
+    asked = _Asked(event=event, run=run, lookups=lookups, offline=offline, ledger=project.ledger_place(file, state))
     shown = asyncio.run(_preview(declaration, plan, asked))
     _print_json(shown) if as_json else _print(shown)
     return _verdict(shown)
@@ -92,7 +92,7 @@ class _Asked:
     run: str | None
     lookups: Path | None
     offline: bool
-    state: Path
+    ledger: Path | str
 
 
 async def _preview(declaration: Declaration, plan: Plan, asked: _Asked) -> Preview:
@@ -115,7 +115,7 @@ async def _preview(declaration: Declaration, plan: Plan, asked: _Asked) -> Previ
 async def _event(declaration: Declaration, plan: Plan, asked: _Asked) -> tuple[bytes, Event]:
     if asked.run is None:
         return PREVIEW_SECRET, _from_words(declaration, plan, asked.event or "")
-    async with project.open_ledger(asked.state) as ledger:
+    async with project.open_ledger(asked.ledger) as ledger:
         detail = await ledger.detail(asked.run)
         if detail is None or detail.event is None:
             raise Invalid(

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pipelines import Finding, Loaded
     from pipelines.declaration import Declaration
 
-LEDGER = "ledger.db"  # in the state folder
-
 
 def load(file: Path) -> Loaded:
     """
@@ -74,31 +72,39 @@ def declaration(loaded: Loaded) -> Declaration:
     return loaded.declaration
 
 
-def state_folder(file: Path, state: Path | None) -> Path:
+def ledger_place(file: Path, state: Path | None) -> Path | str:
     """
-    Return where bus and ledger live: *state*, `PENSTOCK_STATE`, or `hub.state` of *file*.
+    Return where the ledger is: in *state*, in `PENSTOCK_STATE`, or where *file* says.
     """
+    from console import app
+    from penstock.secrets import Secrets
+
     if state is not None:
-        return state
+        return state / app.LEDGER
     if named := os.environ.get("PENSTOCK_STATE"):
-        return Path(named)
+        return Path(named) / app.LEDGER
     loaded = load(file)
-    return loaded.root / declaration(loaded).hub.state
+    return app.ledger_place(declaration(loaded), loaded.root, Secrets())
 
 
 @asynccontextmanager
-async def open_ledger(state: Path) -> AsyncIterator[Ledger]:
+async def open_ledger(place: Path | str) -> AsyncIterator[Ledger]:
     """
-    Open the ledger in the folder *state* to read, also beside a running hub.
+    Open the ledger at *place* to read, also beside a running hub.
     """
     import ledger
     from penstock.clock import SystemClock
 
-    path = state / LEDGER
-    if not path.is_file():
-        raise Unreachable(f"{path}: there is no ledger yet. Start the hub (penstock run) or name its folder (--state).")
-    opened = await ledger.open(path, clock=SystemClock(), read_only=True)
+    _must_be_there(place)
+    opened = await ledger.open(place, clock=SystemClock(), read_only=True)
     try:
         yield opened
     finally:
         await opened.close()
+
+
+def _must_be_there(place: Path | str) -> None:
+    if isinstance(place, Path) and not place.is_file():
+        raise Unreachable(
+            f"{place}: there is no ledger yet. Start the hub (penstock run) or name its folder (--state)."
+        )

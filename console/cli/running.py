@@ -19,7 +19,7 @@ from console.cli.exits import Exit
 from console.cli.streams import say
 from penstock.errors import Invalid
 from penstock.log import configure
-from penstock.secrets import Secrets
+from penstock.secrets import Secrets, is_reference
 from pipelines.declaration import Declaration
 from pipelines.loading import Loaded
 
@@ -91,6 +91,8 @@ def references(declaration: Declaration) -> list[str]:
     Return every reference to a secret that must lead somewhere: of several, the newest.
     """
     found = [_newest(model.key) for model in declaration.models.values() if model.key]
+    if declaration.hub.ledger and is_reference(declaration.hub.ledger):
+        found.append(declaration.hub.ledger)
     for connection in declaration.connections.values():
         declared = catalog.spec(connection.connector).settings.get("properties", {})
         for name, value in connection.settings.items():

@@ -55,8 +55,7 @@ def list_runs(file: Path, wanted: Filter, *, state: Path | None, as_json: bool) 
     Print the runs that match, newest first.
     """
     query = wanted.query(time.time_ns() // 1_000_000)
-    folder = project.state_folder(file, state)
-    found = _read(folder, lambda ledger: ledger.runs(query))
+    found = _read(project.ledger_place(file, state), lambda ledger: ledger.runs(query))
     if as_json:
         emit("runs", runs=[run.model_dump(mode="json") for run in found])
     elif found:
@@ -70,7 +69,7 @@ def show_run(file: Path, run: str, *, state: Path | None, as_json: bool) -> int:
     """
     Print everything known of one run.
     """
-    detail: RunDetail | None = _read(project.state_folder(file, state), lambda ledger: ledger.detail(run))
+    detail: RunDetail | None = _read(project.ledger_place(file, state), lambda ledger: ledger.detail(run))
     if detail is None:
         say(f"error: no run begins with {run!r}\nnext: penstock runs lists them")
         return Exit.FINDINGS
@@ -81,9 +80,9 @@ def show_run(file: Path, run: str, *, state: Path | None, as_json: bool) -> int:
     return Exit.OK
 
 
-def _read(state: Path, question: Callable[[Ledger], Awaitable[T]]) -> T:
+def _read(place: Path | str, question: Callable[[Ledger], Awaitable[T]]) -> T:
     async def ask() -> T:
-        async with project.open_ledger(state) as ledger:
+        async with project.open_ledger(place) as ledger:
             return await question(ledger)
 
     return asyncio.run(ask())

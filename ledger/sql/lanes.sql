@@ -152,6 +152,11 @@ SELECT l.tenant, l.pipeline, l.lane, l.head, l.head_seq, NULL AS gate
 FROM workers w JOIN lanes l ON l.worker = w.worker JOIN bodies b ON b.run = l.head
 WHERE w.state = 'dead' AND l.pipeline = :pipeline ORDER BY l.head_seq LIMIT :most;
 
+-- orphaned_lane --
+-- Whether there is one of them
+SELECT 1 FROM workers w JOIN lanes l ON l.worker = w.worker JOIN bodies b ON b.run = l.head
+WHERE w.state = 'dead' AND l.pipeline = :pipeline LIMIT 1;
+
 -- awaited_gates --
 -- Gates with something waiting at them; one without a row is open
 SELECT DISTINCT l.gate, coalesce(g.state, 'open') AS state, g.probe_at, g.probing_at
@@ -166,11 +171,15 @@ SELECT min(due_at) AS due_at FROM lanes WHERE pipeline = :pipeline AND worker IS
 -- Shut a gate, or put its next probe off
 INSERT INTO gates (gate, state, reason, since, probe_at) VALUES (:gate, 'shut', :reason, :now, :probe_at)
 ON CONFLICT (gate) DO UPDATE SET reason = :reason, probe_at = :probe_at, probe_run = NULL, probing_at = NULL,
-    since = CASE state WHEN 'open' THEN :now ELSE since END, state = 'shut';
+    since = CASE gates.state WHEN 'open' THEN :now ELSE gates.since END, state = 'shut';
 
 -- open_gate --
 -- A probe got through
 UPDATE gates SET state = 'open', since = :now, probe_run = NULL, probing_at = NULL WHERE gate = :gate AND state <> 'open';
+
+-- gate_to_probe --
+-- A shut gate whose next probe is due
+SELECT gate FROM gates WHERE gate = :gate AND state = 'shut' AND probe_at <= :now;
 
 -- probe_gate --
 -- Send one run through a shut gate

@@ -22,7 +22,7 @@ WHERE run = :run AND step = :step AND generation = :generation AND fence = :fenc
 
 -- leave_step --
 -- A step that was left without its end: failed when it surely had no effect, in this attempt or before
-UPDATE steps SET state = CASE WHEN doubt THEN 'unknown' ELSE :state END, ended_at = :now
+UPDATE steps SET state = CASE WHEN doubt <> 0 THEN 'unknown' ELSE :state END, ended_at = :now
 WHERE run = :run AND step = :step AND generation = :generation AND fence = :fence AND state = 'intent';
 
 -- doubt_steps --
@@ -89,7 +89,7 @@ UPDATE budgets SET spent = spent + :spent, reserved = reserved + :reserved WHERE
 
 -- committed --
 -- What a run has cost and may yet cost by calls under way
-SELECT cost, (SELECT coalesce(sum(amount), 0) FROM reservations WHERE run = :run AND state = 'held') AS held
+SELECT cost, (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM reservations WHERE run = :run AND state = 'held') AS held
 FROM runs WHERE run = :run;
 
 -- reservation --
@@ -104,6 +104,10 @@ VALUES (:call, :tenant, :pipeline, :lane, :fence, :run, :step, :amount, :rows, '
 -- book --
 -- End a reservation
 UPDATE reservations SET state = :state, booked = :booked WHERE call = :call;
+
+-- sums_under --
+-- The budget rows of what is held under a lane
+SELECT rows FROM reservations WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND state = 'held';
 
 -- stale_reservations --
 -- What earlier holders of a lane still hold

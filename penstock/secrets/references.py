@@ -19,6 +19,13 @@ _REFERENCE = re.compile(PATTERN)
 _HINT = "write a reference, ${env:NAME} or ${file:/path}, and keep the secret out of this file"
 
 
+def is_reference(text: str) -> bool:
+    """
+    Say whether *text* is a reference, and nothing else.
+    """
+    return re.fullmatch(PATTERN, text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class SecretRef:
     """

@@ -9,12 +9,14 @@ import re
 import zoneinfo
 from collections.abc import Iterator
 
+from penstock.secrets import is_reference
 from pipelines.declaration import KafkaSecurity
 from pipelines.findings import Finding
 from pipelines.rules.registry import rule
 from pipelines.suggestions import closest
 from pipelines.survey import Survey
 
+_SERVERS = ("postgresql://", "postgres://")
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:]+\]|[0-9A-Za-z.-]+):([0-9]{1,5})")
 _SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[0-9A-Za-z._-]+):[0-9]{1,5}")
 
@@ -79,6 +81,25 @@ def _security(survey: Survey, given: KafkaSecurity) -> Iterator[Finding]:
     for name in ("ca", "certificate", "certificate_key"):
         if getattr(given, name) is not None and not given.tls:
             yield survey.error_at_key((*keys, name), f"{name!r} is for TLS", "add `tls: true`")
+
+
+@rule("hub/ledger")
+def ledger(survey: Survey) -> Iterator[Finding]:
+    """
+    The ledger's address is one, and what shares it is said.
+    """
+    named, keys = survey.declaration.hub.ledger, ("hub", "ledger")
+    if named is None:
+        return
+    if not is_reference(named) and not named.startswith(_SERVERS):
+        hint = "write ${env:PENSTOCK_LEDGER}, and postgresql://user:password@host/database into that variable"
+        yield survey.error(keys, f"{named!r} is not the address of a PostgreSQL server", hint)
+    elif survey.declaration.hub.bus is None:
+        yield survey.note(
+            keys,
+            "several `penstock run` may share this ledger, each with a bus of its own in its `hub.state`: "
+            "events that came in at one of them wait there for it",
+        )
 
 
 @rule("hub/labels")

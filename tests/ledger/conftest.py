@@ -4,7 +4,6 @@ What every ledger test needs: an open ledger of each kind, events, and an audito
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 import ledger
 from ledger import Claim, Ledger, NewRun
+from ledger.connection import Connection
 from penstock.clock import ManualClock
 from schemas.entries import ModelCall
 
@@ -49,7 +49,7 @@ def entry(call: str, cost: int, **more: Any) -> ModelCall:
     return ModelCall(call=call, cost=cost, **values | more)
 
 
-def audit(connection: sqlite3.Connection) -> None:
+def audit(connection: Connection) -> None:
     """
     Check everything that must hold between the tables, whatever happened.
     """
@@ -59,17 +59,18 @@ def audit(connection: sqlite3.Connection) -> None:
         for scope, period in orjson.loads(rows):
             reserved[scope, period] = reserved.get((scope, period), 0) + (amount if state == "held" else 0)
             spent[scope, period] = spent.get((scope, period), 0) + booked
-    for scope, period, was_spent, was_reserved in connection.execute("SELECT * FROM budgets"):
+    for scope, period, was_spent, was_reserved in connection.execute(_BUDGETS):
         assert (spent[scope, period], reserved[scope, period]) == (was_spent, was_reserved)
     for question in _MUST_BE_EMPTY:
         assert connection.execute(question).fetchall() == [], question
 
 
+_BUDGETS = "SELECT scope, period, spent, reserved FROM budgets"
 _MUST_BE_EMPTY = (
     # a waiting or aside run without its event
     "SELECT run FROM runs WHERE state IN ('waiting', 'aside') AND run NOT IN (SELECT run FROM bodies)",
     # a lane whose head is not the oldest run that holds it
-    """SELECT l.lane FROM lanes l WHERE l.head IS NOT (SELECT run FROM runs r WHERE r.tenant = l.tenant
+    """SELECT l.lane FROM lanes l WHERE l.head IS DISTINCT FROM (SELECT run FROM runs r WHERE r.tenant = l.tenant
        AND r.pipeline = l.pipeline AND r.lane = l.lane AND state IN ('running', 'waiting') ORDER BY seq LIMIT 1)""",
     # a run that holds a lane that is not there
     """SELECT run FROM runs r WHERE state IN ('running', 'waiting') AND NOT EXISTS (SELECT 1 FROM lanes l
@@ -98,7 +99,7 @@ class Site:
     One place for a ledger, and a clock that tests move.
     """
 
-    path: Path | None
+    place: Path | str | None
     clock: ManualClock = field(default_factory=ManualClock)
     opened: list[Ledger] = field(default_factory=list)
 
@@ -106,7 +107,7 @@ class Site:
         """
         Open the ledger; it is audited and closed when the test ends.
         """
-        found = await ledger.open(self.path, clock=self.clock, **more)
+        found = await ledger.open(self.place, clock=self.clock, **more)
         self.opened.append(found)
         return found
 
@@ -127,12 +128,17 @@ class Site:
         return claimed
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "postgres"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     """
     A place per implementation.
     """
-    place = Site(tmp_path / "ledger.db" if request.param == "file" else None)
+    places: dict[str, Callable[[], Path | str | None]] = {
+        "file": lambda: tmp_path / "ledger.db",
+        "memory": lambda: None,
+        "postgres": lambda: request.getfixturevalue("dsn"),
+    }
+    place = Site(places[request.param]())
     yield place
     await place.close()
 
@@ -162,7 +168,7 @@ def cost() -> Callable[..., ModelCall]:
 
 
 @pytest.fixture
-def auditor() -> Callable[[sqlite3.Connection], None]:
+def auditor() -> Callable[[Connection], None]:
     """
     The check of everything between the tables.
     """

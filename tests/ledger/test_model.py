@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import ledger
 from ledger import Busy, Claim, Known, NewRun
+from ledger.connection import Connection
 from ledger.testing import beside, bury
 from penstock.clock import ManualClock
 from penstock.errors import Fenced, Unavailable, UnknownOutcome
@@ -26,6 +36,7 @@ BODY = b"{}"
 GATES = ("connection:desk", "model:small")
 LANES = ("a", "b", "c")
 CASES = int(os.environ.get("PENSTOCK_CASES", "60"))
+ON_SERVER = max(1, CASES // 6)
 STEPS = 60  # actions per case
 
 
@@ -118,10 +129,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.clock = ManualClock()
-        self.first = self.do(ledger.open(None, clock=self.clock))
+        self.first = self.do(ledger.open(self.place(), clock=self.clock))
         self.worker = self.first
         self.model = Model()
         self.number = 0
+
+    def place(self) -> str | None:
+        return None
 
     def teardown(self) -> None:
         self.do(self.first.close())
@@ -329,14 +343,32 @@ class LedgerMachine(RuleBasedStateMachine):
         assert lanes == {lane: runs[0] for lane, runs in self.model.lanes.items() if runs}
 
 
-def _runs(connection: sqlite3.Connection) -> dict[str, tuple[str, int]]:
+def _runs(connection: Connection) -> dict[str, tuple[str, int]]:
     rows = connection.execute("SELECT run, state, attempts FROM runs")
     return {row["run"].hex(): (row["state"], row["attempts"]) for row in rows}
 
 
-def _lanes(connection: sqlite3.Connection) -> dict[str, str]:
+def _lanes(connection: Connection) -> dict[str, str]:
     return {row["lane"]: row["head"].hex() for row in connection.execute("SELECT lane, head FROM lanes")}
 
 
 LedgerMachine.TestCase.settings = settings(max_examples=CASES, stateful_step_count=STEPS, deadline=None)
 TestLedgerMachine = LedgerMachine.TestCase
+
+
+def test_the_same_holds_on_postgres(dsn: str) -> None:
+    """A server with one worker and its shadow does what the model says."""
+
+    with psycopg.connect(dsn, autocommit=True) as admin:
+
+        class OnServer(LedgerMachine):
+            def place(self) -> str:
+                self.schema = f"m_{secrets.token_hex(6)}"
+                admin.execute(f"CREATE SCHEMA {self.schema}")
+                return dsn.partition("options=")[0] + f"options=-csearch_path%3D{self.schema}"
+
+            def teardown(self) -> None:
+                super().teardown()
+                admin.execute(f"DROP SCHEMA {self.schema} CASCADE")
+
+        run_state_machine_as_test(OnServer, settings=settings(max_examples=ON_SERVER, stateful_step_count=STEPS))

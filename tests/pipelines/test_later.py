@@ -32,6 +32,7 @@ def refused(folder: Path, *changes: tuple[str, str]) -> list[str]:
 def test_everything_that_works(tmp_path: Path) -> None:
     """Keys that work, and later keys with the value they have anyway, are not refused."""
     changes = [
+        ("version: 1\n", "version: 1\nhub: {ledger: '${env:X}'}\n"),
         ("max_output: 200", "max_output: 200, timeout: 30s, mode: live"),
         ("per_event: 0.02 USD", "per_event: 0.02 USD, at_limit: drop"),
         (NOTE, NOTE + "        when: output.confidence > 0.5\n        write: add\n        show_progress: false\n"),
@@ -47,7 +48,6 @@ def test_everything_that_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("ledger", ("version: 1\n", "version: 1\nhub: {ledger: '${env:X}'}\n")),
         ("routes", ("pipelines:", "routes: {r: {try: [small]}}\npipelines:")),
         ("budgets", ("pipelines:", "budgets: {b: {spend: 5 USD/day}}\npipelines:")),
         ("key", (EVENTS, EVENTS + "      key: event.subject\n")),

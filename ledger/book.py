@@ -1,27 +1,30 @@
 """
-The ledger on SQLite: the default, one file, one process that writes.
+The ledger over a store: a SQLite file, memory, or PostgreSQL.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal, TypeVar
 
-from ledger import claims, gates, pickup, reading, retention, runs, steps
+from ledger import claims, gates, locks, pickup, reading, retention, runs, steps
 from ledger.claims import Claimant
+from ledger.connection import Connection
 from ledger.contract import Busy, Claim, Known, NewRun, PickedUp, RunQuery, WriteIntent
 from ledger.lease import Lease
+from ledger.locks import Locks
 from ledger.queries import queries
 from ledger.runs import Until
 from ledger.session import ID_BYTES, Means, OpenStep, open_step
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
+from penstock.errors import Unavailable
 from penstock.redaction import LIVE
 from schemas.entries import (
     ActionClass,
@@ -35,6 +38,8 @@ from schemas.entries import (
     WriteEntry,
 )
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 _SECOND = 1000  # ms
 
@@ -45,7 +50,7 @@ def never(_point: str) -> None:
     """
 
 
-class SqliteLedger:
+class Book:
     """
     `ledger.contract.Ledger`, which documents every method.
     """
@@ -61,11 +66,15 @@ class SqliteLedger:
     ) -> None:
         self.store = store
         self.clock = clock
-        self._lease = lease or Lease(0.0, None)
+        self.lease = lease or Lease(0.0, None)
         self._keep = keep
         self._fail = fail
-        self.worker = lease.worker.hex() if lease else ""
+        self._writes = lease is not None
         self.secret = store.secret
+
+    @property
+    def worker(self) -> str:
+        return self.lease.worker.hex() if self._writes else ""
 
     # ---- runs -------------------------------------------------------------------------------
 
@@ -75,15 +84,21 @@ class SqliteLedger:
 
     async def conclude(self, run: NewRun, verdict: Verdict, why: str | None, *, body: bytes | None = None) -> None:
         now, why = self.clock.now_ms(), _hidden(why)
-        await self.store.write(lambda connection: runs.conclude(connection, run, verdict, why=why, body=body, now=now))
+        await self.store.write(
+            lambda connection: runs.conclude(connection, run, verdict, why=why, body=body, now=now), locks.of(run)
+        )
 
     async def redelivered(self, runs_: Sequence[str]) -> None:
         named = [{"run": bytes.fromhex(run)} for run in runs_]
-        await self.store.write(lambda connection: connection.executemany(queries["count_delivery"], named))
+        await self.store.write(
+            lambda connection: connection.executemany(queries["count_delivery"], named), Locks(runs=tuple(runs_))
+        )
 
     async def claim(self, run: NewRun) -> Claim | Known | Busy:
         by = self._claimant()
-        claimed = await self._unless_cancelled(lambda connection: claims.claim(connection, run, by), _claim_in)
+        claimed = await self._unless_cancelled(
+            lambda connection: claims.claim(connection, run, by), _claim_in, locks.of(run, worker=by.worker)
+        )
         if isinstance(claimed, Claim):
             self._fail("claim")
         return claimed
@@ -93,13 +108,15 @@ class SqliteLedger:
     ) -> None:
         now = self.clock.now_ms()
         until = Until(reason=reason, due_at=due_at, gate=gate)
-        await self.store.write(lambda connection: claims.admit(connection, run, body, until, now))
+        await self.store.write(lambda connection: claims.admit(connection, run, body, until, now), locks.of(run))
         self._fail("admit")
 
     async def pick_up(self, pipelines: Sequence[str], most: int) -> list[PickedUp]:
         by, names = self._claimant(), tuple(pipelines)
         return await self._unless_cancelled(
-            lambda connection: pickup.pick_up(connection, names, most, by), lambda found: [one.claim for one in found]
+            lambda connection: pickup.pick_up(connection, names, most, by),
+            lambda found: [one.claim for one in found],
+            Locks(worker=by.worker, alone=True),
         )
 
     async def next_due(self, pipelines: Sequence[str]) -> int | None:
@@ -119,12 +136,14 @@ class SqliteLedger:
     ) -> None:
         now = self.clock.now_ms()
         until = Until(reason=reason, why=_hidden(why), due_at=due_at, gate=gate, attempt=attempt)
-        await self.store.write(lambda connection: runs.wait(connection, claim, body, until, now))
+        await self.store.write(lambda connection: runs.wait(connection, claim, body, until, now), locks.of(claim))
         self._fail("wait")
 
     async def aside(self, claim: Claim, reason: AsideReason, body: bytes, *, why: str) -> None:
         now, told = self.clock.now_ms(), LIVE.hide(why)
-        await self.store.write(lambda connection: runs.aside(connection, claim, body, reason=reason, why=told, now=now))
+        await self.store.write(
+            lambda connection: runs.aside(connection, claim, body, reason=reason, why=told, now=now), locks.of(claim)
+        )
         self._fail("aside")
 
     async def finish(
@@ -132,11 +151,13 @@ class SqliteLedger:
     ) -> None:
         self._fail("finish:before")
         now, why = self.clock.now_ms(), _hidden(why)
-        await self.store.write(lambda connection: runs.finish(connection, claim, verdict, why=why, body=body, now=now))
+        await self.store.write(
+            lambda connection: runs.finish(connection, claim, verdict, why=why, body=body, now=now), locks.of(claim)
+        )
         self._fail("finish:after")
 
     async def give_up(self, claim: Claim) -> None:
-        await self.store.write(partial(claims.abandon, claim=claim))
+        await self.store.write(partial(claims.abandon, claim=claim), locks.of(claim))
 
     # ---- steps ------------------------------------------------------------------------------
 
@@ -162,7 +183,7 @@ class SqliteLedger:
             anew=anew,
             token=secrets.token_bytes(ID_BYTES),
         )
-        means = Means(store=self.store, lease=self._lease, clock=self.clock, fail=self._fail)
+        means = Means(store=self.store, lease=self.lease, clock=self.clock, fail=self._fail)
         return open_step(means, claim, plan)
 
     async def answer(self, run: str, step: str, generation: int) -> tuple[object, bool] | None:
@@ -178,11 +199,11 @@ class SqliteLedger:
 
     async def shut(self, gate: str, reason: str, *, probe_at: int) -> None:
         now, told = self.clock.now_ms(), LIVE.hide(reason)
-        await self.store.write(lambda c: gates.shut(c, gate, told, probe_at=probe_at, now=now))
+        await self.store.write(lambda c: gates.shut(c, gate, told, probe_at=probe_at, now=now), locks.ALONE)
 
     async def reopen(self, gate: str) -> None:
         now = self.clock.now_ms()
-        await self.store.write(lambda connection: gates.reopen(connection, gate, now))
+        await self.store.write(lambda connection: gates.reopen(connection, gate, now), locks.ALONE)
 
     async def gates(self) -> list[GateEntry]:
         return await self.store.read(gates.shut_ones)
@@ -191,7 +212,7 @@ class SqliteLedger:
 
     async def remember_config(self, config_hash: str, body: str) -> None:
         named = {"config_hash": config_hash, "body": body, "now": self.clock.now_ms()}
-        await self.store.write(lambda connection: connection.execute(queries["remember_config"], named))
+        await self.store.write(lambda connection: connection.execute(queries["remember_config"], named), locks.ALONE)
 
     async def horizon(self) -> int:
         return await self.store.read(retention.horizon)
@@ -200,9 +221,9 @@ class SqliteLedger:
         at = self.clock.now_ms() if now is None else now
         details, identities = (int(at - seconds * _SECOND) for seconds in (self._keep, retention.IDENTITIES))
         pruned = 0
-        while found := await self.store.write(lambda connection: retention.prune(connection, details)):
+        while found := await self.store.write(lambda connection: retention.prune(connection, details), locks.ALONE):
             pruned += found
-        await self.store.write(lambda connection: retention.forget(connection, identities))
+        await self.store.write(lambda connection: retention.forget(connection, identities), locks.ALONE)
         return pruned
 
     # ---- reading ----------------------------------------------------------------------------
@@ -220,21 +241,25 @@ class SqliteLedger:
         return await self.store.read(lambda connection: reading.counts(connection, pipelines))
 
     async def close(self) -> None:
-        if self.worker:
-            await self.store.write(self._lease.give_back)
-        await self.store.close()
+        try:
+            if self._writes:
+                await self.store.write(self.lease.give_back, locks.ALONE)
+        except Unavailable as error:
+            _log.warning("the lease could not be given back, and ends by itself: %s", error)
+        finally:
+            await self.store.close()
 
     def _claimant(self) -> Claimant:
         token = secrets.token_bytes(ID_BYTES)
-        return Claimant(worker=self._lease.worker, token=token, now=self.clock.now_ms())
+        return Claimant(worker=self.lease.worker, token=token, now=self.clock.now_ms())
 
     async def _unless_cancelled(
-        self, operation: Callable[[sqlite3.Connection], T], claimed: Callable[[T], Sequence[Claim]]
+        self, operation: Callable[[Connection], T], claimed: Callable[[T], Sequence[Claim]], needs: Locks
     ) -> T:
         """
         Run *operation*; when its caller is gone before the end, give up what it claimed.
         """
-        future = self.store.write(operation)
+        future = self.store.write(operation, needs)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -245,7 +270,7 @@ class SqliteLedger:
         if ended.cancelled() or ended.exception() is not None:
             return
         for claim in claimed(ended.result()):
-            self.store.write(partial(claims.abandon, claim=claim))
+            self.store.write(partial(claims.abandon, claim=claim), locks.of(claim))
 
 
 def _hidden(why: str | None) -> str | None:
