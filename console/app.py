@@ -168,7 +168,7 @@ async def serve(hub: Hub, *, ready: Callable[[str], None] = lambda _url: None) -
         loop.add_signal_handler(number, stop.set)
     try:
         await hub.engine.start()
-        async with listening(hub, host, int(port)) as url:
+        async with listening(hub, host.strip("[]"), int(port)) as url:
             ready(url)
             await stop.wait()
     finally:
@@ -181,12 +181,19 @@ async def listening(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
     Take deliveries on *host*:*port* (0: any free one); yields the base URL.
     """
     config = uvicorn.Config(
-        hub.engine.ingress.asgi, host=host, port=port, log_config=None, access_log=False, lifespan="off"
+        hub.engine.ingress.asgi,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
     )
     try:
         socket = config.bind_socket()
     except (OSError, SystemExit) as error:
-        raise Unreachable(f"Cannot listen on {host}:{port}: another program does. Change `hub.listen`.") from error
+        said = "another program does, or this machine has no such address"
+        raise Unreachable(f"Cannot listen on {host}:{port}: {said}. Change `hub.listen`.") from error
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[socket]))
     up = asyncio.create_task(server.up.wait())
@@ -194,7 +201,7 @@ async def listening(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
         await asyncio.wait({up, task}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             raise Unreachable(f"Cannot listen on {host}:{port}: {task.exception() or 'the server ended'}.")
-        yield "http://{}:{}".format(*socket.getsockname()[:2])
+        yield f"http://{f'[{host}]' if ':' in host else host}:{socket.getsockname()[1]}"
     finally:
         server.should_exit = True
         up.cancel()

@@ -50,6 +50,7 @@ class Ingress:
                 Route("/health", self._health, methods=["GET"]),
             ]
         )
+        self.asgi.router.redirect_slashes = False  # a stranger's `Host` would say where to
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -66,7 +67,7 @@ class Ingress:
             return body
         delivery = Delivery(
             method=request.method,
-            url=str(request.url),
+            url=_url(request),
             headers={key.lower(): value for key, value in request.headers.items()},
             body=body,
             received_ms=self._clock.now_ms(),
@@ -111,6 +112,16 @@ class Ingress:
 def _is_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _url(request: Request) -> str:
+    """
+    Return the address as it was asked for, byte by byte: some systems sign it, and not all of it has to be UTF-8.
+    """
+    path = request.scope.get("raw_path") or request.scope["path"].encode()
+    query = request.scope["query_string"]
+    target = (path + b"?" + query if query else path).decode("latin-1")
+    return f"{request.scope['scheme']}://{request.headers.get('host', '')}{target}"
 
 
 async def _body(request: Request) -> bytes | Response:

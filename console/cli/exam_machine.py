@@ -154,7 +154,8 @@ def file_system_of(folder: Path) -> str:
 def _port(listen: str) -> Finding:
     host, _, port = listen.rpartition(":")
     try:
-        with socket.create_server((host, int(port))):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host.strip("[]"), int(port)), family=family):
             return Finding(what="port", state="ok", says=f"{listen} is free")
     except OSError as error:
         return Finding(

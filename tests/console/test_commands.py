@@ -72,6 +72,40 @@ def test_init_touches_no_folder_in_use(project: Path, capsys: pytest.CaptureFixt
     assert "mine" == (project / "pipelines.yaml").read_text()
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.168.1.4:8080", "hub.acme.example:80"])
+def test_a_hub_listens_on_this_machine_only(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, listen: str
+) -> None:
+    """
+    `check` and `run` refuse an address that others can reach, and say what to do instead.
+    """
+    for name in SECRETS:
+        monkeypatch.setenv(name, "made-up-value")
+    file = project / "pipelines.yaml"
+    file.write_text(file.read_text().replace("version: 1\n", f'version: 1\nhub: {{listen: "{listen}"}}\n'))
+
+    checked, _ = output(capsys, ["check"], Exit.FINDINGS)
+    _, said = output(capsys, ["run", "--once"], Exit.INVALID)
+
+    for printed in (checked, said):
+        assert "can be reached from other machines" in printed
+        assert "put a proxy that speaks TLS in front" in printed
+    assert not (project / ".penstock").exists()
+
+
+def test_a_hub_may_listen_on_the_loopback_of_ipv6(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    `[::1]:8080` passes `check`, and `doctor` looks at that port.
+    """
+    file = project / "pipelines.yaml"
+    file.write_text(file.read_text().replace("version: 1\n", 'version: 1\nhub: {listen: "[::1]:58081"}\n'))
+
+    output(capsys, ["check"])
+    port = next(found for found in exam_machine.state(project, "[::1]:58081") if found.what == "port")
+
+    assert "Name or service not known" not in port.says
+
+
 # ---- check and test ------------------------------------------------------------------------------
 
 

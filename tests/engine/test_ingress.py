@@ -163,3 +163,12 @@ async def test_a_bus_that_cannot_take_it_means_deliver_again(client: httpx.Async
     answer = await client.post("/in/desk", content=b"ok", headers=JSON)
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_no_redirect_is_made_of_a_strangers_host(client: httpx.AsyncClient) -> None:
+    """
+    A path that is nearly one of ours is not found, wherever the request says it is.
+    """
+    answer = await client.post("/in/desk/", content=b"ok", headers={**JSON, "host": "evil.example"})
+
+    assert (answer.status_code, "location" in answer.headers) == (404, False)
