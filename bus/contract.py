@@ -16,8 +16,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-Start = Literal["now", "oldest"] | int
-"""Where a new group begins: after the last message, at the first, or at a time in UTC milliseconds."""
+Start = Literal["now", "oldest"] | int | Mapping[int, int]
+"""
+Where a new group begins: after the last message, at the first, at a time in UTC milliseconds, or at an
+offset per partition number, as somebody else remembered them. What such an offset has lost, because
+the log no longer has it, begins at the oldest; a partition it does not name begins at the end.
+"""
 
 
 class Partition(NamedTuple):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bus.contract import Message, Outgoing, Partition, Position, Rebalanced, Start
 from bus.limits import check_message, check_topic
@@ -152,6 +152,9 @@ class LocalBus:
             return span.end
         if start == "oldest":
             return span.first
+        if isinstance(start, Mapping):
+            known = start.get(partition.number, span.end)
+            return known if span.first <= known <= span.end else span.first
         return await self._log.offset_at(partition, start)
 
     def _begin_sweeping(self) -> None:

@@ -44,7 +44,7 @@ class Starts:
             missing = await self._missing(group, partitions)
             if not missing:
                 return
-            if len(missing) < len(partitions):
+            if len(missing) < len(partitions) and not _knows(start, missing):
                 raise unplaced(self._cluster, group, missing)
             if await self._store(group, missing, start):
                 return
@@ -100,8 +100,22 @@ async def offsets_at(
     ends: dict[TopicPartition, int] = dict(await consumer.end_offsets(partitions))
     if start == "now":
         return ends
+    if isinstance(start, Mapping):
+        firsts = await consumer.beginning_offsets(partitions)
+        return {one: _within(start.get(one.partition, ends[one]), firsts[one], ends[one]) for one in partitions}
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, start))
     return {one: found[one].offset if found.get(one) else ends[one] for one in partitions}
+
+
+def _within(known: int, first: int, end: int) -> int:
+    """
+    Return *known* while the log still has it, else the oldest it has.
+    """
+    return known if first <= known <= end else first
+
+
+def _knows(start: Start, missing: Collection[Partition]) -> bool:
+    return isinstance(start, Mapping) and all(one.number in start for one in missing)
 
 
 def unplaced(cluster: Cluster, group: str, missing: Collection[Partition]) -> Invalid:

@@ -13,11 +13,11 @@ import contextlib
 import heapq
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bus.contract import Bus, Message
+from bus.contract import Bus, Message, Partition
 from engine.intake import Intake, Item, Lane
 from engine.patience import firmly, for_ever
 from engine.relief import Relief
@@ -82,8 +82,9 @@ class Executor:
         """
         for name, intake in self._intakes.items():
             topic = self._topic(intake.runner.plan.connection)
+            known = await self._ledger.positions(name, topic)
             intake.subscription = await self._bus.subscribe(
-                topic, name, on_assigned=intake.assigned, on_revoked=intake.revoked
+                topic, name, start=known or "now", on_assigned=intake.assigned, on_revoked=intake.revoked
             )
         works: list[tuple[str, Callable[[], Coroutine[Any, Any, None]], float]]
         works = [(f"fetching for {name}", partial(self._fetch, one), 0.0) for name, one in self._intakes.items()]
@@ -132,6 +133,9 @@ class Executor:
     async def _fetch(self, intake: Intake) -> None:
         if not intake.inbox:
             assert intake.subscription is not None
+            if not intake.begun:
+                await self._remember(intake, await intake.subscription.committed())
+                intake.begun = True
             intake.regulate()
             messages = await intake.subscription.fetch(FETCH, wait=FETCH_WAIT)
             intake.inbox = [message for message in messages if intake.receive(message)]
@@ -335,6 +339,15 @@ class Executor:
     async def _commit(self) -> None:
         for name, intake in self._intakes.items():
             try:
-                await intake.commit()
+                if moved := await intake.commit():
+                    await self._remember(intake, moved)
             except PenstockError as error:
                 log.warning("the positions of %s cannot be stored: %s", name, error)
+
+    async def _remember(self, intake: Intake, positions: Mapping[Partition, int]) -> None:
+        """
+        Keep positions in the ledger too: a bus may forget a group that was away too long.
+        """
+        plan = intake.runner.plan
+        kept = {partition.number: position for partition, position in positions.items()}
+        await self._ledger.keep_positions(plan.name, self._topic(plan.connection), kept)

@@ -93,6 +93,8 @@ class Intake:
         self.held = 0
         """Messages received and not finished."""
         self.paused = False
+        self.begun = False
+        """Whether the ledger knows where the group began; nothing is fetched before."""
         self._held_bytes = 0
         self._assigned: set[Partition] = set()
 
@@ -132,9 +134,9 @@ class Intake:
             self.subscription.resume(list(self._assigned))
             self.paused = False
 
-    async def commit(self) -> None:
+    async def commit(self) -> dict[Partition, int]:
         """
-        Store the positions that moved.
+        Store the positions that moved, and return them.
         """
         moved = {
             partition: mark.position
@@ -146,6 +148,7 @@ class Intake:
             for partition, position in moved.items():
                 if partition in self.marks:
                     self.marks[partition].committed = position
+        return moved
 
     async def assigned(self, partitions: Sequence[Partition]) -> None:
         """

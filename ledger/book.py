@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal, TypeVar
@@ -209,6 +209,24 @@ class Book:
         return await self.store.read(gates.shut_ones)
 
     # ---- facts and retention ----------------------------------------------------------------
+
+    async def positions(self, pipeline: str, topic: str) -> dict[int, int]:
+        named = {"pipeline": pipeline, "topic": topic}
+        rows = await self.store.read(lambda connection: connection.execute(queries["positions"], named).fetchall())
+        return {int(row["part"]): int(row["next_off"]) for row in rows}
+
+    async def keep_positions(self, pipeline: str, topic: str, positions: Mapping[int, int]) -> None:
+        now = self.clock.now_ms()
+        rows = [
+            {"pipeline": pipeline, "topic": topic, "part": part, "next_off": offset, "now": now}
+            for part, offset in sorted(positions.items())
+        ]
+
+        def keep(connection: Connection) -> None:
+            for row in rows:
+                connection.execute(queries["keep_position"], row)
+
+        await self.store.write(keep, locks.ALONE)
 
     async def remember_config(self, config_hash: str, body: str) -> None:
         named = {"config_hash": config_hash, "body": body, "now": self.clock.now_ms()}

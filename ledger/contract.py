@@ -409,6 +409,18 @@ class Ledger(Protocol):
 
     # ---- positions, cursors, facts ----------------------------------------------------------
 
+    async def positions(self, pipeline: str, topic: str) -> dict[int, int]:
+        """
+        Return how far the pipeline had read each partition of *topic*: next offset by partition number.
+        """
+        ...
+
+    async def keep_positions(self, pipeline: str, topic: str, positions: Mapping[int, int]) -> None:
+        """
+        Keep next offsets per partition, beside the bus that may forget them.
+        """
+        ...
+
     async def remember_config(self, config_hash: str, body: str) -> None:
         """
         Keep the text of a configuration under its hash.

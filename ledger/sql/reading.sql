@@ -83,3 +83,13 @@ DELETE FROM seen WHERE finished_at < :before;
 -- set_horizon --
 -- Older events may have been known and forgotten; it never moves back
 UPDATE meta SET value = max(value, :before) WHERE name = 'horizon';
+
+-- positions --
+-- How far a pipeline had read each partition of a topic
+SELECT part, next_off FROM positions WHERE pipeline = :pipeline AND topic = :topic;
+
+-- keep_position --
+-- The next offset of one partition
+INSERT INTO positions (pipeline, topic, part, next_off, epoch, at)
+VALUES (:pipeline, :topic, :part, :next_off, 0, :now)
+ON CONFLICT (pipeline, topic, part) DO UPDATE SET next_off = excluded.next_off, at = excluded.at;

@@ -228,6 +228,19 @@ async def test_a_new_group_may_start_at_a_time(bus: Bus, clock: ManualClock) -> 
     assert ["new", "new"] == texts(await drain(subscription))
 
 
+async def test_a_new_group_may_start_where_somebody_remembers(bus: Bus) -> None:
+    """Offsets per partition: known ones are gone on from, lost ones begin at the oldest, others at the end."""
+    sent = await bus.publish([note("a", f"a{n}") for n in range(4)])
+    partition = sent[0].partition
+    there = await bus.subscribe(TOPIC, "there", start={partition: 2})
+    lost = await bus.subscribe(TOPIC, "lost", start={partition: 99})
+    other = await bus.subscribe(TOPIC, "other", start={(partition + 1) % 4: 0})
+
+    assert ["a2", "a3"] == texts(await drain(there))
+    assert ["a0", "a1", "a2", "a3"] == texts(await drain(lost))
+    assert [] == texts(await drain(other))
+
+
 async def test_the_start_matters_only_once(bus: Bus) -> None:
     """A group seen before goes on, even when it has committed nothing: its start was recorded."""
     first = await bus.subscribe(TOPIC, "g", start="now")

@@ -8,11 +8,13 @@ import asyncio
 
 import pytest
 
+import bus as bus_room
 from bus.contract import Outgoing, Partition
 from engine import executor as executor_module
 from engine import intake as intake_module
 from engine import relief as relief_module
 from ledger.contract import Claim, RunQuery, run_id
+from penstock.clock import SystemClock
 from schemas.events import Event
 from tests.engine.bench import Bench, ScriptedRunner, event, outgoing
 
@@ -237,3 +239,22 @@ async def test_withdrawn_messages_stay_below_the_position(bench: Bench) -> None:
         assert intake.subscription is not None
         assert (await intake.subscription.committed()).get(partition, 0) == 0
         stuck.set()
+
+
+async def test_a_bus_that_forgot_a_group_is_told_where_it_was(bench: Bench) -> None:
+    """
+    Positions are kept in the ledger too: a group the bus has no position of goes on where it was, not at the end.
+    """
+    runner = ScriptedRunner(bench.ledger)
+    async with bench.running(runner) as executor:
+        await bench.bus.publish([outgoing(event(n, "a")) for n in range(5)])
+        await bench.until(lambda: executor.held == 0 and len(runner.log) == 5)
+    forgetful = bus_room.open(None, partitions=4, keep=3600.0, clock=SystemClock())
+    await forgetful.ensure_topic("t.desk", 4)
+    await forgetful.publish([outgoing(event(n, "a")) for n in range(9)])  # the same log, its groups lost
+    other = Bench(forgetful, bench.ledger)
+    async with other.running(runner) as executor:
+        await bench.until(lambda: len(runner.log) == 9)
+    await forgetful.close()
+
+    assert [name for _, name in runner.log] == [f"e{n}" for n in range(9)]

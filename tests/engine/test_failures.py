@@ -15,6 +15,7 @@ from engine import executor as executor_module
 from engine import patience
 from engine.intake import Intake
 from ledger.contract import Claim, RunQuery
+from penstock.clock import SystemClock
 from penstock.errors import Fenced, Unavailable
 from schemas.entries import Verdict
 from schemas.events import Event
@@ -58,7 +59,8 @@ def test_data_is_refused_or_can_be_kept(depth: int) -> None:
 
 
 async def _waits(bench: Bench, runner: ScriptedRunner, item: Event) -> None:
-    await bench.ledger.admit(runner.offer(item), item.to_json(), reason="behind")
+    soon = SystemClock().now_ms() + 300  # late enough for the lane's next events to find it taken
+    await bench.ledger.admit(runner.offer(item), item.to_json(), reason="retry", due_at=soon)
 
 
 @pytest.mark.parametrize("operation", ["recognise", "claim", "pick_up", "next_due", "horizon"])
