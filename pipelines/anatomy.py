@@ -122,7 +122,7 @@ class Ask(Part):
     max_output: Tokens = 500
     """Tokens the answer may have."""
     timeout: Duration = 60.0
-    """Of one call."""
+    """For all calls of one ask together, repairs included."""
     cache: Duration | None = None
     """How long an answer to the same question is used again."""
     mode: Literal["live", "batch"] = "live"
