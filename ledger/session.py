@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 
@@ -18,11 +19,14 @@ from ledger.contract import Cap, Claim
 from ledger.lease import Lease
 from ledger.steps import Begun, End, Found, Plan
 from ledger.store import Store
+from ledger.writer import Operation
 from penstock.clock import Clock
-from penstock.errors import PenstockError, UnknownOutcome
+from penstock.errors import PenstockError, Unavailable, UnknownOutcome
 from schemas.entries import ModelCall
 
 ID_BYTES = 16
+FULL_DISK_PAUSE = 1.0  # seconds
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class OpenStep:
         self._plan = plan
         self._ending = False
         self._over = begun.found == "done"
+        self._owed: list[Operation[None]] = []
+        """What is booked together with the end of the step."""
 
     def local_fence(self) -> None:
         """
@@ -76,7 +82,8 @@ class OpenStep:
         self._means.fail("done:before")
         self._ending = True
         now = self._means.clock.now_ms()
-        ended = await self._means.store.write(lambda c: steps.finish(c, self._claim, self._plan, end, now))
+        keep = self._firmly if self._plan.kind == "ask" else self._pay
+        ended = await keep(lambda c: steps.finish(c, self._claim, self._plan, end, now))
         self._over = True
         self._means.fail("done:after")
         if not ended:
@@ -87,10 +94,40 @@ class OpenStep:
         End the step without a result, as far as it has none yet.
         """
         if self._over:
+            await self._pay(_nothing)
             return
         state: Literal["failed", "unknown"] = "failed" if self._without_effect(error) else "unknown"
         now = self._means.clock.now_ms()
-        await self._means.store.write(lambda c: steps.leave(c, self._claim, self._plan, state, now))
+        await self._pay(lambda c: steps.leave(c, self._claim, self._plan, state, now))
+
+    async def _firmly(self, operation: Operation[T]) -> T | None:
+        """
+        Do *operation* however long the disk is full: an answer that was paid for is not asked for again.
+        """
+        while not self._means.store.closed:
+            try:
+                return await self._pay(operation)
+            except Unavailable:
+                await self._means.clock.sleep(FULL_DISK_PAUSE)
+        return await self._pay(operation)
+
+    async def _pay(self, operation: Operation[T]) -> T | None:
+        """
+        Book what is owed and do *operation*, in one transaction.
+        """
+        owed = tuple(self._owed)
+        if not owed and operation is _nothing:
+            return None
+
+        def both(connection: sqlite3.Connection) -> T:
+            for book in owed:
+                book(connection)
+            return operation(connection)
+
+        result = await self._means.store.write(both)
+        if owed:
+            del self._owed[: len(owed)]
+        return result
 
     def call(
         self, *, amount: int, caps: Sequence[Cap], per_event: int | None = None
@@ -102,7 +139,8 @@ class OpenStep:
 
     @asynccontextmanager
     async def _call(self, amount: int, caps: Sequence[Cap], per_event: int | None) -> AsyncIterator[Slot]:
-        slot = Slot(self._means, self._claim, self._plan.name, amount)
+        await self._pay(_nothing)
+        slot = Slot(self._means, self._claim, self._plan.name, amount, owe=self._owed.append)
         await slot.reserve(caps, per_event)
         try:
             yield slot
@@ -123,12 +161,15 @@ class Slot:
     One provider call under a reservation; `ledger.contract.CallSlot`.
     """
 
-    def __init__(self, means: Means, claim: Claim, step: str, amount: int) -> None:
+    def __init__(
+        self, means: Means, claim: Claim, step: str, amount: int, *, owe: Callable[[Operation[None]], None]
+    ) -> None:
         self.call = secrets.token_hex(ID_BYTES)
         self._means = means
         self._claim = claim
         self._step = step
         self._amount = amount
+        self._owe = owe
         self._ended = False
 
     async def reserve(self, caps: Sequence[Cap], per_event: int | None) -> None:
@@ -150,10 +191,14 @@ class Slot:
         )
         self._means.fail("reserve")
 
-    async def settle(self, entry: ModelCall) -> None:
+    async def settle(self, entry: ModelCall, *, with_step: bool = False) -> None:
         """
         Book what the call really cost.
         """
+        if with_step:
+            mine = self._mine(entry)
+            self._owe(lambda connection: money.end(connection, mine, "settled"))
+            return
         await self._end(entry, "settled")
         self._means.fail("settle")
 
@@ -176,9 +221,12 @@ class Slot:
         await self._end(entry, "settled")
 
     async def _end(self, entry: ModelCall, ending: money.Ending) -> None:
-        self._ended = True
-        mine = entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._step})
+        mine = self._mine(entry)
         await self._means.store.write(lambda connection: money.end(connection, mine, ending))
+
+    def _mine(self, entry: ModelCall) -> ModelCall:
+        self._ended = True
+        return entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._step})
 
 
 @asynccontextmanager
@@ -197,6 +245,12 @@ async def open_step(means: Means, claim: Claim, plan: Plan) -> AsyncIterator[Ope
             await step.leave(error)
         raise
     await step.leave(None)
+
+
+def _nothing(_connection: sqlite3.Connection) -> None:
+    """
+    Do nothing more than what is owed.
+    """
 
 
 def _json(data: Any) -> str:
