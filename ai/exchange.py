@@ -223,7 +223,7 @@ class _Attempt:
         cost = price.cost(reading.usage) if reading and price else self._due(error.billed if error else "yes")
         entry = self._entry(reading, error.error_class if error else "ok", cost)
         self.exchange.cost += cost
-        await self.slot.settle(entry)
+        await self.slot.settle(entry, with_step=error is None)  # a paid answer and its price are kept together
         self._record(entry)
 
     def _due(self, billed: Billed) -> int:

@@ -171,9 +171,12 @@ class CallSlot(Protocol):
 
     call: str
 
-    async def settle(self, entry: ModelCall) -> None:
+    async def settle(self, entry: ModelCall, *, with_step: bool = False) -> None:
         """
         Book what the call really cost (`entry.cost`, also above the reservation) and keep the entry.
+
+        *with_step* books it in the transaction that ends the step, or before its next call: a crash
+        in between finds either a call without an end or an answer that is kept.
         """
         ...
 
@@ -218,7 +221,7 @@ class Step(Protocol):
     async def done(self, result: Any, *, receipt: Any = None, version: str | None = None) -> None:
         """
         End the step: keep its result, close its write. Raises `Fenced` when the fence moved; the
-        result of an `ask` is kept even then.
+        result of an `ask` is kept even then, and waited with while the disk is full.
         """
         ...
 

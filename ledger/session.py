@@ -9,20 +9,23 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 
 from ledger import lanes, locks, money, steps
+from ledger.connection import Connection, Operation
 from ledger.contract import Cap, Claim
 from ledger.lease import Lease
 from ledger.steps import Begun, End, Found, Plan
 from ledger.store import Store
 from penstock.clock import Clock
-from penstock.errors import PenstockError, UnknownOutcome
+from penstock.errors import PenstockError, Unavailable, UnknownOutcome
 from schemas.entries import ModelCall
 
 ID_BYTES = 16
+FULL_DISK_PAUSE = 1.0  # seconds
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,9 @@ class OpenStep:
         self._locks = locks.of(claim)
         self._ending = False
         self._over = begun.found == "done"
+        self._caps: tuple[Cap, ...] = ()
+        self._owed: list[Operation[None]] = []
+        """What is booked together with the end of the step."""
 
     def local_fence(self) -> None:
         """
@@ -77,7 +83,8 @@ class OpenStep:
         self._means.fail("done:before")
         self._ending = True
         now = self._means.clock.now_ms()
-        ended = await self._means.store.write(lambda c: steps.finish(c, self._claim, self._plan, end, now), self._locks)
+        keep = self._firmly if self._plan.kind == "ask" else self._pay
+        ended = await keep(lambda c: steps.finish(c, self._claim, self._plan, end, now))
         self._over = True
         self._means.fail("done:after")
         if not ended:
@@ -88,10 +95,41 @@ class OpenStep:
         End the step without a result, as far as it has none yet.
         """
         if self._over:
+            await self._pay(_nothing)
             return
         state: Literal["failed", "unknown"] = "failed" if self._without_effect(error) else "unknown"
         now = self._means.clock.now_ms()
-        await self._means.store.write(lambda c: steps.leave(c, self._claim, self._plan, state, now), self._locks)
+        await self._pay(lambda c: steps.leave(c, self._claim, self._plan, state, now))
+
+    async def _firmly(self, operation: Operation[T]) -> T | None:
+        """
+        Do *operation* however long the disk is full: an answer that was paid for is not asked for again.
+        """
+        while not self._means.store.closed:
+            try:
+                return await self._pay(operation)
+            except Unavailable:
+                await self._means.clock.sleep(FULL_DISK_PAUSE)
+        return await self._pay(operation)
+
+    async def _pay(self, operation: Operation[T]) -> T | None:
+        """
+        Book what is owed and do *operation*, in one transaction.
+        """
+        owed = tuple(self._owed)
+        if not owed and operation is _nothing:
+            return None
+
+        def both(connection: Connection) -> T:
+            for book in owed:
+                book(connection)
+            return operation(connection)
+
+        wanted = locks.of(self._claim, self._caps) if owed else self._locks
+        result = await self._means.store.write(both, wanted)
+        if owed:
+            del self._owed[: len(owed)]
+        return result
 
     def call(
         self, *, amount: int, caps: Sequence[Cap], per_event: int | None = None
@@ -103,7 +141,9 @@ class OpenStep:
 
     @asynccontextmanager
     async def _call(self, amount: int, caps: Sequence[Cap], per_event: int | None) -> AsyncIterator[Slot]:
-        slot = Slot(self._means, self._claim, self._plan.name, amount, caps)
+        await self._pay(_nothing)
+        self._caps = tuple({*self._caps, *caps})
+        slot = Slot(self._means, self._claim, self._plan.name, amount, caps, owe=self._owed.append)
         await slot.reserve(per_event)
         try:
             yield slot
@@ -124,7 +164,16 @@ class Slot:
     One provider call under a reservation; `ledger.contract.CallSlot`.
     """
 
-    def __init__(self, means: Means, claim: Claim, step: str, amount: int, caps: Sequence[Cap]) -> None:
+    def __init__(
+        self,
+        means: Means,
+        claim: Claim,
+        step: str,
+        amount: int,
+        caps: Sequence[Cap],
+        *,
+        owe: Callable[[Operation[None]], None],
+    ) -> None:
         self.call = secrets.token_hex(ID_BYTES)
         self._means = means
         self._claim = claim
@@ -132,6 +181,7 @@ class Slot:
         self._amount = amount
         self._caps = caps
         self._locks = locks.of(claim, caps)
+        self._owe = owe
         self._ended = False
 
     async def reserve(self, per_event: int | None) -> None:
@@ -154,10 +204,14 @@ class Slot:
         )
         self._means.fail("reserve")
 
-    async def settle(self, entry: ModelCall) -> None:
+    async def settle(self, entry: ModelCall, *, with_step: bool = False) -> None:
         """
         Book what the call really cost.
         """
+        if with_step:
+            mine = self._mine(entry)
+            self._owe(lambda connection: money.end(connection, mine, "settled"))
+            return
         await self._end(entry, "settled")
         self._means.fail("settle")
 
@@ -180,9 +234,12 @@ class Slot:
         await self._end(entry, "settled")
 
     async def _end(self, entry: ModelCall, ending: money.Ending) -> None:
-        self._ended = True
-        mine = entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._step})
+        mine = self._mine(entry)
         await self._means.store.write(lambda connection: money.end(connection, mine, ending), self._locks)
+
+    def _mine(self, entry: ModelCall) -> ModelCall:
+        self._ended = True
+        return entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._step})
 
 
 @asynccontextmanager
@@ -201,6 +258,12 @@ async def open_step(means: Means, claim: Claim, plan: Plan) -> AsyncIterator[Ope
             await step.leave(error)
         raise
     await step.leave(None)
+
+
+def _nothing(_connection: Connection) -> None:
+    """
+    Do nothing more than what is owed.
+    """
 
 
 def _json(data: Any) -> str:

@@ -32,6 +32,7 @@ class Store:
         self._writer = writer
         self._reader = reader
         self.lock = lock
+        self.closed = False
         self.secret = secret
         """32 random bytes made with the ledger."""
 
@@ -87,6 +88,7 @@ class Store:
         """
         Finish what was submitted, close the database and let others open it.
         """
+        self.closed = True
         if self._writer is not None:
             await self._writer.close()
         if self._reader is not None:

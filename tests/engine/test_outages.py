@@ -225,3 +225,21 @@ async def test_what_was_delivered_stays_delivered(world: Any, ticket: Any) -> No
     detail = await world.ledger.detail(detail.run.run)
 
     assert (detail.run.verdict, len(world.desk.notes)) == ("delivered", 1)
+
+
+async def test_a_full_disk_does_not_pay_twice(world: Any, ticket: Any) -> None:
+    """
+    The answer is there and cannot be kept for a while: it is kept then, not asked for again.
+    """
+    write, full = world.ledger.store.write, [3]
+
+    def failing(operation: Any, *needs: Any) -> Any:
+        if world.model.asked and full[0]:
+            full[0] -= 1
+            raise Unavailable("disk full")
+        return write(operation, *needs)
+
+    world.ledger.store.write = failing
+    detail = await world.run(world.runner(), ticket())
+
+    assert (detail.run.verdict, world.model.asked, full) == ("delivered", 1, [0])

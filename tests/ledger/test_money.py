@@ -11,7 +11,7 @@ import pytest
 
 from ledger import Cap
 from ledger.testing import beside, bury
-from penstock.errors import OverBudget
+from penstock.errors import OverBudget, Rejected
 
 DAY = "2026-11-24"
 ASK = {"kind": "ask", "action_class": "ai", "timeout": 60.0}
@@ -178,3 +178,27 @@ async def test_money_of_another_period_is_another_row(book, step, cost):
         await slot.settle(cost(slot.call, 1))
 
     assert await money(book, PIPE, tomorrow) == [(1, 0), (2, 0)]
+
+
+async def test_a_price_booked_with_its_step_is_kept_with_its_answer(book, site, make, cost):
+    """Until the step ends the call is held, then both are there: no crash finds it paid and the answer gone."""
+    claim = await site.claim(book, make())
+    async with book.step(claim, "ask", **ASK) as step:
+        async with step.call(amount=300, caps=[PIPE]) as slot:
+            await slot.settle(cost(slot.call, 120), with_step=True)
+        assert await money(book, PIPE) == [(0, 300)]
+        await step.done({"summary": "x"})
+
+    assert await money(book, PIPE) == [(120, 0)]
+
+
+async def test_a_price_booked_with_its_step_is_booked_before_the_next_call_and_without_an_end(book, step, cost):
+    """A second call sees what the first one cost, and a step that fails has cost it too."""
+    async with step.call(amount=600, caps=[PIPE]) as slot:
+        await slot.settle(cost(slot.call, 120), with_step=True)
+    async with step.call(amount=600, caps=[PIPE]) as slot:
+        assert await money(book, PIPE) == [(120, 600)]
+        await slot.settle(cost(slot.call, 30), with_step=True)
+    await step.leave(Rejected("no"))
+
+    assert await money(book, PIPE) == [(150, 0)]
