@@ -1,0 +1,105 @@
+"""
+The engine as a whole: how it starts when systems do not say who we are, and how it stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import bus as bus_room
+from connectors.contract import Call, Health
+from engine import Engine, machine
+from penstock.clock import SystemClock
+from penstock.errors import Rejected
+
+
+@asynccontextmanager
+async def engine(world: Any) -> AsyncIterator[Engine]:
+    clock = SystemClock()
+    bus = bus_room.open(None, partitions=machine.PARTITIONS, keep=3600.0, clock=clock)
+    made = Engine(
+        {"p": world.plan()},
+        connectors={"desk": world.desk},
+        ai=world.model,
+        bus=bus,
+        ledger=world.ledger,
+        http=None,  # type: ignore[arg-type]
+        clock=clock,
+    )
+    try:
+        yield made
+    finally:
+        await made.stop(5.0)
+        await bus.close()
+
+
+@pytest.mark.parametrize("error", [Rejected("the body makes no sense"), TimeoutError()])
+async def test_a_system_that_cannot_say_who_we_are_does_not_stop_the_start(
+    world: Any, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The hub starts, and asks again until it knows.
+    """
+    answers: list[Any] = [error, error, Health(state="ok", detail="fine", acts_as="4711")]
+
+    async def health(_call: Call) -> Health:
+        found = answers.pop(0)
+        if isinstance(found, BaseException):
+            raise found
+        return found  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(machine, "WHOAMI_AGAIN", 0.01)
+    world.desk.health = health
+    world.desk.acts_as = None
+    async with engine(world) as made:
+        await made.start()
+        async with asyncio.timeout(10):
+            while world.desk.acts_as is None:
+                await asyncio.sleep(0.01)
+
+    assert answers == []
+
+
+async def test_asking_who_we_are_goes_on_after_a_bug(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An error nobody foresaw does not end the asking.
+    """
+    answers: list[Any] = [Health(state="down", detail="no"), ZeroDivisionError(), Health(state="ok", detail="fine")]
+
+    async def health(_call: Call) -> Health:
+        found = answers.pop(0)
+        if isinstance(found, BaseException):
+            raise found
+        return found  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(machine, "WHOAMI_AGAIN", 0.01)
+    world.desk.health = health
+    async with engine(world) as made:
+        await made.start()
+        async with asyncio.timeout(10):
+            while answers:
+                await asyncio.sleep(0.01)
+
+
+async def test_an_engine_that_never_started_stops(world: Any) -> None:
+    """
+    A start that failed half-way is cleaned up like any other.
+    """
+    async with engine(world) as made:
+        assert made.executor.running == 0
+
+
+async def test_a_stop_leaves_no_task_behind(world: Any) -> None:
+    """
+    Every loop and chore ends with the engine.
+    """
+    before = asyncio.all_tasks()
+    async with engine(world) as made:
+        await made.start()
+        assert asyncio.all_tasks() != before
+    assert asyncio.all_tasks() == before
