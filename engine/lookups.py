@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+import orjson
+
 from connectors import open_call
 from connectors.contract import Call, Connector, Lookup, Record
 from engine.gates import AtGate, Gates
@@ -17,7 +19,8 @@ from penstock.clock import Clock
 from penstock.errors import AuthFailed, Conflict, NotFound, Unavailable
 from penstock.http import Http
 
-CACHED = 10_000  # lookup results kept at most
+CACHED = 2_000  # lookup results kept at most
+CACHED_MOST = 32 * 1024  # bytes of one that is kept
 
 T = TypeVar("T")
 Fetch = Callable[[str, str, int], Awaitable[list[Record]]]
@@ -92,7 +95,7 @@ class Lookups:
             return found
         self._gates.check(f"connection:{connection}", probing=probing)
         records = await through(self._gates, connection, self._fetch(connection, lookup, by, most, run))
-        if lookup.ttl > 0:
+        if lookup.ttl > 0 and len(orjson.dumps(records)) <= CACHED_MOST:
             self._cache[key] = (self._clock.monotonic() + lookup.ttl, records)
             while len(self._cache) > CACHED:
                 self._cache.popitem(last=False)
