@@ -21,7 +21,7 @@ from penstock.errors import Rejected
 @asynccontextmanager
 async def engine(world: Any) -> AsyncIterator[Engine]:
     clock = SystemClock()
-    bus = bus_room.open(None, partitions=machine.PARTITIONS, keep=3600.0, clock=clock)
+    bus = bus_room.open(None, partitions=machine.EMBEDDED.partitions, keep=3600.0, clock=clock)
     made = Engine(
         {"p": world.plan()},
         connectors={"desk": world.desk},
