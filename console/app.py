@@ -4,17 +4,10 @@ Where the parts are put together, and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-import os
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from socket import socket as Socket  # noqa: N812 - a type here
-
-import uvicorn
 
 import ai as ai_room
 import bus as bus_room
@@ -24,10 +17,10 @@ from bus.contract import Bus
 from connectors import catalog
 from connectors.contract import Connector
 from console.cluster import cluster_of
+from console.failpoint import failpoint
 from engine import Engine, Layout
 from ledger.contract import Ledger
 from penstock.clock import Clock, SystemClock
-from penstock.errors import Unreachable
 from penstock.http import Http
 from penstock.http_aiohttp import AiohttpHttp
 from penstock.secrets import Secrets, is_reference
@@ -35,10 +28,7 @@ from pipelines.declaration import Declaration
 from pipelines.models import model_specs
 from pipelines.plan import Plan, compile_pipeline
 
-log = logging.getLogger(__name__)
-
 LEDGER = "ledger.db"  # in `hub.state`
-STOP_GRACE = 20.0  # seconds running work may take after SIGTERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,89 +145,3 @@ def ledger_place(declaration: Declaration, root: Path, secrets: Secrets) -> Path
     if named is None:
         return root / declaration.hub.state / LEDGER
     return secrets.get(named).reveal() if is_reference(named) else named
-
-
-async def serve(hub: Hub, *, ready: Callable[[str], None] = lambda _url: None) -> None:
-    """
-    Run until SIGTERM or SIGINT; *ready* is called with the base URL once deliveries are taken.
-    """
-    host, _, port = hub.declaration.hub.listen.rpartition(":")
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await hub.engine.start()
-        async with listening(hub, host.strip("[]"), int(port)) as url:
-            ready(url)
-            await stop.wait()
-    finally:
-        await hub.engine.stop(STOP_GRACE)
-
-
-@contextlib.asynccontextmanager
-async def listening(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
-    """
-    Take deliveries on *host*:*port* (0: any free one); yields the base URL.
-    """
-    config = uvicorn.Config(
-        hub.engine.ingress.asgi,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-    )
-    try:
-        socket = config.bind_socket()
-    except (OSError, SystemExit) as error:
-        said = "another program does, or this machine has no such address"
-        raise Unreachable(f"Cannot listen on {host}:{port}: {said}. Change `hub.listen`.") from error
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[socket]))
-    up = asyncio.create_task(server.up.wait())
-    try:
-        await asyncio.wait({up, task}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            raise Unreachable(f"Cannot listen on {host}:{port}: {task.exception() or 'the server ended'}.")
-        yield f"http://{f'[{host}]' if ':' in host else host}:{socket.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        up.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        socket.close()
-
-
-class _Server(uvicorn.Server):
-    """
-    Uvicorn without its signal handlers: ours stop the engine first.
-    """
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[Socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-
-def failpoint() -> Callable[[str], None]:
-    """
-    Return what stops this process dead at the failpoint named in `PENSTOCK_FAIL` (`name` or `name:nth`).
-    """
-    wanted, _, nth = os.environ.get("PENSTOCK_FAIL", "").partition("@")
-    left = [int(nth or 1)]
-
-    def hit(name: str) -> None:
-        if name == wanted:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return hit

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from connectors import catalog
-from console.app import Hub, open_hub, serve
+from console.app import Hub, open_hub
 from console.cli import project
 from console.cli.exam_machine import NETWORK_FILE_SYSTEMS, file_system_of
 from console.cli.exits import Exit
 from console.cli.streams import say
+from console.serving import STOP_GRACE, serve
 from penstock.errors import Invalid
 from penstock.log import configure
 from penstock.secrets import Secrets, is_reference
@@ -25,7 +26,6 @@ from pipelines.loading import Loaded
 
 LOOK_EVERY = 0.3  # seconds between looks at what is left, with `--once`
 QUIET_LOOKS = 4  # looks in a row without work, until `--once` stops
-STOP_GRACE = 20.0  # seconds
 
 
 def run(file: Path, *, once: bool) -> int:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pipelines
-from console.app import Hub, listening, open_hub
+from console.app import Hub, open_hub
 from console.demo import overlay
 from console.demo.desk import Desk
 from console.demo.report import Scene
 from console.demo.tickets import TICKETS, Ticket
 from console.demo.view import View
+from console.serving import listening
 from ledger.contract import RunQuery
 from penstock import HOUSE
 from penstock.errors import Invalid, Unreachable

@@ -26,7 +26,8 @@ from connectors.double import Answered, Asked, serving
 from connectors.github.double import TOKEN as GITHUB_TOKEN
 from connectors.github.double import GithubDouble
 from connectors.zendesk.double import TOKEN, ZendeskDouble
-from console.app import Hub, listening, open_hub
+from console.app import Hub, open_hub
+from console.serving import listening
 from console.testing import overlay
 from ledger.contract import RunQuery, run_id
 from penstock import HOUSE

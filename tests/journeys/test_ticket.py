@@ -16,7 +16,8 @@ from ai.double import ModelDouble
 from connectors.double import serving
 from connectors.double_faults import Fault
 from connectors.zendesk.double import AGENT_EMAIL, TOKEN, ZendeskDouble
-from console.app import Hub, listening, open_hub
+from console.app import Hub, open_hub
+from console.serving import listening
 from console.testing import overlay
 from ledger.contract import RunQuery
 from penstock import HOUSE
