@@ -6,6 +6,7 @@ Every error Penstock raises on purpose, told apart by who must act.
     ├── Unreachable          a server or file we need to start is not there (exit 4)
     ├── EdgeError            what a connector may raise; each is an instruction to the engine
     │   ├── Unavailable        later: the system is down or asks us to wait; not the event's fault
+    │   │   └── Crowded          later: our own limit is used up, and the system was not asked at all
     │   ├── AuthFailed         the credential is refused: shut the connection's gate, tell a person
     │   ├── Rejected           never: the system understood and refused, or the delivery is forged
     │   │   └── Forged           a delivery that is not from whom it claims (HTTP 401)
@@ -64,6 +65,12 @@ class Unavailable(EdgeError):
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds the system asked us to wait; None when it did not say."""
+
+
+class Crowded(Unavailable):
+    """
+    Our own limit for this system is used up: the system was not asked, and nothing is wrong with it.
+    """
 
 
 class AuthFailed(EdgeError):

@@ -22,10 +22,12 @@ from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.lexer import TokenStream
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 
 from penstock.errors import Invalid, PenstockError
 from penstock.filters import SANDBOX
-from penstock.sandbox import MAX_TEXT, Absent, EvaluationError, bound, metered
+from penstock.sandbox import MAX_TEXT, Absent, EvaluationError, bound, metered, plain
+from penstock.shortcuts import NOTHING, Shortcut, shortcut
 from penstock.syntax import Path, check_tree, outputs, reads
 
 __all__ = [
@@ -93,20 +95,32 @@ class Expression:
     paths: frozenset[Path]
     """Fields it reads, each as far as it is written out: `("event", "data", "status")`."""
     _template: JinjaTemplate
+    _shortcut: Shortcut | None
+    """How it is worked out without Jinja, where that can be done."""
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """
         Return its JSON value; raises `MissingField` or `EvaluationError`.
         """
-        with _translated(self.text, self.paths, scope):
-            context = self._template.new_context({name: scope[name] for name in self.roots if name in scope})
-            with metered() as meter:
-                for name in self.roots & scope.keys():
-                    meter.value(scope[name])
-                for _ in self._template.root_render_func(context):
-                    pass
-                value = meter.value(context.vars[_RESULT])
-                return meter.deep(value)
+        if self._shortcut is not None and (found := self._shortcut(scope)) is not NOTHING:
+            try:
+                return plain(found)
+            except EvaluationError as error:
+                raise _translated(error, self.text, self.paths, scope) from None
+        used = {name: scope[name] for name in self.roots if name in scope}
+        try:
+            return self._evaluated(used)
+        except _RAISED as error:
+            raise _translated(error, self.text, self.paths, scope) from None
+
+    def _evaluated(self, used: dict[str, Any]) -> Any:
+        context = Context(SANDBOX, used, None, {})
+        with metered() as meter:
+            for value in used.values():
+                meter.value(value)
+            for _ in self._template.root_render_func(context):
+                pass
+            return meter.deep(meter.value(context.vars[_RESULT]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +133,7 @@ class Template:
     blocks: tuple[str, ...]
     """Names of its blocks, in written order."""
     _trees: Mapping[str | None, nodes.Node]
+    _paths: Mapping[str | None, frozenset[Path]]
     _template: JinjaTemplate
 
     def roots(self, block: str | None = None) -> frozenset[str]:
@@ -131,7 +146,7 @@ class Template:
         """
         Return the fields it reads, each as far as it is written out.
         """
-        return reads(self._tree(block))
+        return self._paths[block]
 
     def attributes(self, block: str | None = None) -> frozenset[Path]:
         """
@@ -177,10 +192,13 @@ class Template:
         paths = self.paths(block)
         used = {path[0]: scope[path[0]] for path in paths if path[0] in scope}
         run: Callable[..., Iterator[str]] = self._template.blocks[block] if block else self._template.root_render_func
-        with _translated(self.name, paths, scope), metered() as meter:
-            for value in used.values():
-                meter.value(value)
-            return _limited(run(self._template.new_context(used)))
+        try:
+            with metered() as meter:
+                for value in used.values():
+                    meter.value(value)
+                return _limited(run(self._template.new_context(used)))
+        except _RAISED as error:
+            raise _translated(error, self.name, paths, scope) from None
 
 
 def _limited(pieces: Iterator[str]) -> str:
@@ -193,19 +211,19 @@ def _limited(pieces: Iterator[str]) -> str:
     return "".join(kept)
 
 
-@contextmanager
-def _translated(text: str, paths: frozenset[Path], scope: Mapping[str, Any]) -> Iterator[None]:
+_RAISED = (Absent, EvaluationError, TypeError, ValueError, LookupError, RecursionError, ArithmeticError)
+"""What the sandbox raises."""
+
+
+def _translated(error: Exception, text: str, paths: frozenset[Path], scope: Mapping[str, Any]) -> PenstockError:
     """
-    Turn what the sandbox raises into this module's errors.
+    Return what the sandbox raised as one of this module's errors.
     """
-    try:
-        yield
-    except Absent as absent:
-        raise MissingField(_where(absent, paths, scope), text) from None
-    except EvaluationError as error:
-        raise EvaluationError(f"{_short(text)!r}: {error}") from None
-    except (TypeError, ValueError, LookupError, RecursionError, ArithmeticError) as error:
-        raise EvaluationError(f"{_short(text)!r} does not fit the data: {error}") from None
+    if isinstance(error, Absent):
+        return MissingField(_where(error, paths, scope), text)
+    if isinstance(error, EvaluationError):
+        return EvaluationError(f"{_short(text)!r}: {error}")
+    return EvaluationError(f"{_short(text)!r} does not fit the data: {error}")
 
 
 def _where(absent: Absent, paths: frozenset[Path], scope: Mapping[str, Any]) -> str:
@@ -233,6 +251,7 @@ def compile_expression(text: str) -> Expression:
         tree = _parsed(text)
         check_tree(tree, expression=True)
         paths = reads(tree)
+        quick = shortcut(tree)
         body = nodes.Template([nodes.Assign(nodes.Name(_RESULT, "store"), tree, lineno=1)], lineno=1)
         bound(body)
         compiled = _linked(body)
@@ -241,6 +260,7 @@ def compile_expression(text: str) -> Expression:
         roots=frozenset(path[0] for path in paths),
         paths=paths,
         _template=compiled,
+        _shortcut=quick,
     )
 
 
@@ -280,6 +300,7 @@ def compile_template(source: str, name: str) -> Template:
         name=name,
         blocks=tuple(name for name in blocks if name),
         _trees={None: tree, **blocks},
+        _paths={name: reads(part) for name, part in ((None, tree), *blocks.items())},
         _template=compiled,
     )
 

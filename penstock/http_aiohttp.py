@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
-from yarl import URL
 
 from penstock.destinations import public_socket
-from penstock.http import MAX_ANSWER, NotSent, Response, SentNoAnswer
+from penstock.http import MAX_ANSWER, NotSent, Request, Response, SentNoAnswer
 
 if TYPE_CHECKING:
-    import httpx
     from aiohttp.connector import Connection
 
 CONNECTIONS = 2000  # open at once, all hosts together
@@ -93,7 +91,7 @@ class AiohttpHttp:
 
     async def send(
         self,
-        request: httpx.Request,
+        request: Request,
         *,
         timeout: float,
         fence: Callable[[], None] | None = None,
@@ -123,14 +121,13 @@ class AiohttpHttp:
             await self._session.close()
             self._session = None
 
-    async def _exchange(self, request: httpx.Request, max_body: int) -> tuple[int, dict[str, str], bytes]:
-        content = await request.aread()
+    async def _exchange(self, request: Request, max_body: int) -> tuple[int, dict[str, str], bytes]:
         async with self._opened().request(
             request.method,
-            URL(str(request.url), encoded=True),
-            headers=[("accept-encoding", "gzip"), *_headers(request)],
+            request.url,
+            headers=_headers(request),
             skip_auto_headers=_AUTOMATIC,
-            data=content or None,
+            data=request.content or None,
             allow_redirects=False,
         ) as answer:
             raw = await _limited(answer.content, max_body)
@@ -167,8 +164,10 @@ def _trusted() -> ssl.SSLContext:
     return context
 
 
-def _headers(request: httpx.Request) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in request.headers.multi_items() if name.lower() not in _OURS]
+def _headers(request: Request) -> dict[str, str]:
+    headers = {"accept-encoding": "gzip"}
+    headers |= {name: value for name, value in request.headers.items() if name not in _OURS}
+    return headers
 
 
 async def _limited(stream: aiohttp.StreamReader, most: int) -> bytes:
@@ -209,7 +208,7 @@ def _unpacked(raw: bytes, most: int) -> bytes:
     return body
 
 
-def _ended(error: Exception, sending: _Sending, request: httpx.Request, timeout: float) -> Exception:
+def _ended(error: Exception, sending: _Sending, request: Request, timeout: float) -> Exception:
     host = request.url.host
     timed_out = isinstance(error, TimeoutError)
     reason = f"no complete answer within {timeout:g} s" if timed_out else f"{type(error).__name__}: {error}"

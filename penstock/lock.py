@@ -1,47 +1,103 @@
 """
-One process writes a file: a lock the kernel gives back even after `kill -9`.
-
-Holding it also proves every earlier holder dead, at once and without waiting for a lease.
+Locks between the processes of one host, which the kernel gives back even after `kill -9`.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from penstock.errors import Unreachable
+from penstock.errors import Unavailable
 
 _OWNER_ONLY = 0o600
-_MOST_DIGITS = 20  # of a process id
+_FIRST_PAUSE = 0.000_1  # seconds between looks at a turn that another has
+_PATIENCE = 10.0  # seconds to wait for a turn
+_LONGEST_PAUSE = 0.001  # seconds
 
 
-class FileLock:
+class Kept(Unavailable):
     """
-    The right to write *path*, held until `release`.
+    Another process writes, and does not end.
     """
 
-    def __init__(self, path: Path, *, what: str) -> None:
+
+class Turn:
+    """
+    The right to write a file that several processes of one host share, held for one transaction.
+
+    Whoever wants it queues for a second lock first, so that the last holder cannot take it again
+    before the one who waits.
+    """
+
+    def __init__(self, folder: Path, *, what: str) -> None:
         """
-        Take the lock beside *path*; raises `Unreachable` when another process holds *what* it is.
+        Use the files `turn` and `next` in *folder*, which is made; *what* is written, for messages.
         """
-        self._handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
+        self._what = what
+        folder.mkdir(parents=True, exist_ok=True)
+        self._turn, self._next = (
+            os.open(folder / name, os.O_RDWR | os.O_CREAT, _OWNER_ONLY) for name in ("turn", "next")
+        )
+
+    def take(self, within: float) -> bool:
+        """
+        Take it; False when others kept it for *within* seconds.
+        """
+        until = time.monotonic() + within
+        if not _had(self._next, until):
+            return False
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._handle, _MOST_DIGITS, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._handle)
-            raise Unreachable(
-                f"another `penstock run` (process {holder}) has the {what} {str(path)!r} open; "
-                "stop it, or give this hub another `hub.state` folder"
-            ) from error
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+            return _had(self._turn, until)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
 
-    def release(self) -> None:
+    @contextmanager
+    def held(self, within: float = _PATIENCE) -> Iterator[None]:
         """
-        Let another process open the file; a second call does nothing.
+        Have it while the context is open; raises `Kept` when others kept it for *within* seconds.
         """
-        handle, self._handle = self._handle, -1
-        if handle >= 0:
+        if not self.take(within):
+            raise Kept(f"{self._what} is kept by another process for more than {within:g} s; does it hang?")
+        try:
+            yield
+        finally:
+            self.give_back()
+
+    def give_back(self) -> None:
+        """
+        Let the next one write.
+        """
+        fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """
+        Close the files; a second call does nothing.
+        """
+        handles, self._turn, self._next = {self._turn, self._next} - {-1}, -1, -1
+        for handle in handles:
             os.close(handle)
+
+
+def locked(handle: int, *, wait: bool) -> bool:
+    """
+    Lock the file *handle* is open on; False when somebody else has it and we do not *wait*.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _had(handle: int, until: float) -> bool:
+    pause = _FIRST_PAUSE
+    while not locked(handle, wait=False):
+        if time.monotonic() > until:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    return True

@@ -16,22 +16,27 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
+import orjson
+
 from penstock.errors import Invalid
 from penstock.redaction import LIVE, Redactor
 
 LEVELS = ("debug", "info", "warning", "error")
+_INDISCREET = ("botocore", "urllib3")  # at `debug` they log whole answers, before we know what is secret in them
 _CHATTY = ("aiohttp", "asyncio", "httpx", "uvicorn")  # their news is no news of ours
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
     """
-    One JSON object per line: time, level, logger, message, the extra fields, and the error if there is one.
+    One JSON object per line: time, level, logger, message, which process, the extra fields, and the error.
     """
 
-    def __init__(self, redactor: Redactor = LIVE) -> None:
+    def __init__(self, redactor: Redactor = LIVE, process: int | None = None) -> None:
         super().__init__()
         self._redactor = redactor
+        self._which = {} if process is None else {"process": process}
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -39,12 +44,13 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self._redactor.hide(_message(record)),
+            **self._which,
         }
         for name, value in _extra(record).items():
             line.setdefault(name, _hidden(value, self._redactor))
         if error := _error(self, record):
             line["error"] = self._redactor.hide(error)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encoded(line)
 
 
 class Lines(logging.Formatter):
@@ -52,13 +58,14 @@ class Lines(logging.Formatter):
     One line for people: local time, level, logger, message; the error on the lines below.
     """
 
-    def __init__(self, redactor: Redactor = LIVE) -> None:
+    def __init__(self, redactor: Redactor = LIVE, process: int | None = None) -> None:
         super().__init__()
         self._redactor = redactor
+        self._which = "" if process is None else f"[{process}]"
 
     def format(self, record: logging.LogRecord) -> str:
         time = _time(record).astimezone().strftime("%H:%M:%S")
-        text = f"{time} {record.levelname.lower():<7} {record.name}: {_message(record)}"
+        text = f"{time} {record.levelname.lower():<7} {record.name}{self._which}: {_message(record)}"
         error = _error(self, record)
         return self._redactor.hide(f"{text}\n{error}" if error else text)
 
@@ -69,11 +76,13 @@ def configure(
     stream: TextIO | None = None,
     as_json: bool | None = None,
     redactor: Redactor = LIVE,
+    process: int | None = None,
 ) -> logging.Handler:
     """
     Log to *stream* (stderr): JSON lines, or lines for people when it is a terminal; return the handler.
 
     *level* is by default that of `PENSTOCK_LOG`, else `info`. Warnings and what ends a thread are logged too.
+    Of several processes that log to the same place, each says its number, *process*.
     """
     chosen = (level or os.environ.get("PENSTOCK_LOG") or "info").lower()
     if chosen not in LEVELS:
@@ -81,12 +90,14 @@ def configure(
     out = sys.stderr if stream is None else stream
     people = not as_json if as_json is not None else out.isatty()
     handler = logging.StreamHandler(out)
-    handler.setFormatter(Lines(redactor) if people else JsonLines(redactor))
+    handler.setFormatter(Lines(redactor, process) if people else JsonLines(redactor, process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(chosen.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.DEBUG if chosen == "debug" else logging.WARNING)
+    for name in _INDISCREET:
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _ended_thread
@@ -113,6 +124,13 @@ def _unraised(told: sys.UnraisableHookArgs) -> None:
         logging.getLogger("penstock").error("%s", told.err_msg or "an error nobody could take", exc_info=error)
 
 
+def _encoded(line: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(line, default=str).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate, a number beyond 64 bits
+        return _ENCODER.encode(line)
+
+
 def _time(record: logging.LogRecord) -> datetime:
     return datetime.fromtimestamp(record.created, UTC)
 
@@ -136,6 +154,8 @@ def _hidden(value: Any, redactor: Redactor) -> Any:
     Return *value* as JSON data without secrets, keys included.
     """
     match value:
+        case str():  # most of them
+            return redactor.hide(value)
         case None | bool() | int() | float():
             return value
         case dict():

@@ -17,6 +17,9 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 SHORTEST = 4  # characters; a shorter value would blank out ordinary words
 SHORTEST_LINE = 16  # characters of one line of a secret that has several, such as a private key
+PASSING = 64  # passing values that are known at once
+REMEMBERED = 4_096  # short texts whose masked form is kept
+REMEMBERED_LENGTH = 64  # characters of one
 SHORTEST_BASE64 = 8  # characters; fewer are found by chance
 
 _LOOKS_SECRET = re.compile(
@@ -25,7 +28,7 @@ _LOOKS_SECRET = re.compile(
     | \bxox[a-z]-[A-Za-z0-9-]{8,} | \bxapp-[A-Za-z0-9-]{8,}     # Slack
     | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                             # AWS
     | \bgh[a-z]_[A-Za-z0-9]{20,} | \bgithub_pat_\w{20,}         # GitHub
-    | \bAIza[A-Za-z0-9_-]{30,}                                  # Google
+    | \bAIza[A-Za-z0-9_-]{30,} | \bya29\.[A-Za-z0-9_.-]{16,}     # Google
     | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*  # JSON web token
     | (?<=Bearer\ )[^\s"',]{8,} | (?<=bearer\ )[^\s"',]{8,}
     | (?<=Basic\ )[A-Za-z0-9+/=]{8,} | (?<=basic\ )[A-Za-z0-9+/=]{8,}
@@ -34,6 +37,11 @@ _LOOKS_SECRET = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_MARKS = (
+    *("sk-", "xox", "xapp-", "AKIA", "ASIA", "gh", "git", "AIza", "eyJ", "://", "-----BEGIN"),
+    *("Bearer ", "bearer ", "Basic ", "basic "),
+)
+"""One of these is in every text of which a part looks like a secret: most texts have none."""
 _SECRET_PARAMETER = re.compile(
     r"([?&](?:access_token|api[_-]?key|auth|client_secret|key|password|secret|sig|signature|token)=)[^&\s\"'#]+",
     re.IGNORECASE,
@@ -47,8 +55,12 @@ class Redactor:
 
     def __init__(self) -> None:
         self._forms: set[str] = set()
+        self._passing: dict[str, None] = {}
+        """Values that end soon, the oldest first."""
         self._pattern: re.Pattern[str] | None = None
         self._lock = threading.Lock()
+        self._hidden: dict[str, str] = {}
+        """What short texts became, until there is another secret: log entries say the same words again and again."""
 
     def add(self, value: str) -> None:
         """
@@ -58,16 +70,49 @@ class Redactor:
             forms = {form for form in spellings(value) if len(form) >= SHORTEST} - self._forms
             if forms:
                 self._forms |= forms
-                longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-                self._pattern = re.compile("|".join(map(_any_case, longest_first)))
+                self._compile()
+
+    def add_passing(self, value: str) -> None:
+        """
+        Take *value* out of later texts while it is among the newest of its kind: a token that ends by itself.
+
+        Every hour brings another; if all of them stayed known, a process that runs for months would slow down.
+        """
+        with self._lock:
+            known = value in self._passing
+            self._passing.pop(value, None)
+            self._passing[value] = None
+            if known:
+                return
+            if len(self._passing) > PASSING:
+                del self._passing[next(iter(self._passing))]
+            self._compile()
+
+    def _compile(self) -> None:
+        passing = {form for value in self._passing for form in spellings(value) if len(form) >= SHORTEST}
+        longest_first = sorted(self._forms | passing, key=lambda form: (-len(form), form))
+        self._pattern = re.compile("|".join(map(_any_case, longest_first))) if longest_first else None
+        self._hidden = {}
 
     def hide(self, text: str) -> str:
         """
         Return *text* with every secret replaced by `***`.
         """
+        if len(text) > REMEMBERED_LENGTH:
+            return self._masked(text)
+        known = self._hidden  # of the pattern as it is now; one that is exchanged meanwhile only forgets
+        if (found := known.get(text)) is None:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            found = known[text] = self._masked(text)
+        return found
+
+    def _masked(self, text: str) -> str:
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
-        return _SECRET_PARAMETER.sub(rf"\1{MASK}", _LOOKS_SECRET.sub(MASK, text))
+        if any(map(text.__contains__, _MARKS)):
+            text = _LOOKS_SECRET.sub(MASK, text)
+        return _SECRET_PARAMETER.sub(rf"\1{MASK}", text) if "=" in text else text
 
 
 def spellings(value: str) -> Iterator[str]:

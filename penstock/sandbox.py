@@ -9,9 +9,8 @@ anything else nothing), and every step is charged to a meter, so that neither lo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
 from typing import Any, cast
 
 import orjson
@@ -70,11 +69,17 @@ class Meter:
         """
         Charge for the size of *value* and return it; refuse what is not JSON or has grown too large.
         """
-        size = len(value) if isinstance(value, str | list | dict) else 0
-        if size > MAX_TEXT:
-            raise EvaluationError(f"it makes a value of more than {MAX_TEXT} characters or items")
-        self.charge(1 + size // _CHARACTERS_PER_STEP)
-        if type(value) in _JSON:
+        kind = type(value)
+        if kind is str or kind is dict or kind is list:  # nearly always; no call on the way
+            size = len(value)
+            if size > MAX_TEXT:
+                raise EvaluationError(f"it makes a value of more than {MAX_TEXT} characters or items")
+            self.left -= 1 + size // _CHARACTERS_PER_STEP
+            if self.left < 0:
+                self.charge(0)
+            return value
+        self.charge(1)
+        if kind in _JSON:
             return _finite(value)
         if isinstance(value, Undefined | LoopContext):
             return value
@@ -104,6 +109,19 @@ class Meter:
         return value
 
 
+_PLAINLY_SMALL = 1_000  # characters of a text that needs no measuring
+
+
+def plain(value: Any) -> Any:
+    """
+    Return *value*, refused when it is not JSON or is too large, as any result is.
+    """
+    if value is None or value is True or value is False or (type(value) is str and len(value) <= _PLAINLY_SMALL):
+        return value
+    meter = Meter()
+    return meter.deep(meter.value(value))
+
+
 def _finite(value: Any) -> Any:
     if type(value) is int and abs(value) > MAX_INTEGER:
         raise EvaluationError("it makes a whole number of more than 64 bits")
@@ -115,17 +133,23 @@ def _finite(value: Any) -> Any:
 _METER: ContextVar[Meter] = ContextVar("penstock_meter")
 
 
-@contextmanager
-def metered(steps: int = MAX_STEPS) -> Iterator[Meter]:
+class metered:  # noqa: N801  # reads as the context manager it is
     """
     Measure everything evaluated inside.
     """
-    meter = Meter(steps)
-    token = _METER.set(meter)
-    try:
-        yield meter
-    finally:
-        _METER.reset(token)
+
+    __slots__ = ("_meter", "_token")
+    _token: Token[Meter]
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self._meter = Meter(steps)
+
+    def __enter__(self) -> Meter:
+        self._token = _METER.set(self._meter)
+        return self._meter
+
+    def __exit__(self, *_: object) -> None:
+        _METER.reset(self._token)
 
 
 def text(value: Any) -> str:

@@ -93,7 +93,7 @@ def reads(tree: nodes.Node) -> frozenset[Path]:
 
 
 def _paths(node: nodes.Node) -> Iterator[Path]:
-    path = _chain(node)
+    path = chain(node)
     if path is not None:
         yield path
         return
@@ -101,14 +101,17 @@ def _paths(node: nodes.Node) -> Iterator[Path]:
         yield from _paths(child)
 
 
-def _chain(node: nodes.Node) -> Path | None:
+def chain(node: nodes.Node) -> Path | None:
+    """
+    Return the path that *node* is, when it is nothing else.
+    """
     if isinstance(node, nodes.Name):
         return (node.name,) if node.ctx == "load" else None
     if isinstance(node, nodes.Getattr):
-        above = _chain(node.node)
+        above = chain(node.node)
         return (*above, node.attr) if above else None
     if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-        above = _chain(node.node)
+        above = chain(node.node)
         return (*above, node.arg.value) if above else None
     return None
 

@@ -9,12 +9,15 @@ Amounts as people write them: strict, with units, and never guessed.
     TokenRange     `60..120`, `..500` floor and ceiling
     Percent        `50%`              float, 0.5
     Rate           `20/hour`          count and seconds
+    PerMinute      `500/minute`, `200k/minute`  int
+    StartingPoint  `now`, `2h`        where something new begins to read
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -30,6 +33,7 @@ _AMOUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD")  # in micro-USD far b
 _SPEND = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD/(day|month)")
 _TOKENS = re.compile(r"([0-9]{1,9})(k?)")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_PER_MINUTE = re.compile(r"([0-9]{1,9})(k?)/minute")
 _RATE = re.compile(r"([0-9]{1,9})/(second|minute|hour|day)")
 
 
@@ -96,6 +100,15 @@ def percent(text: Any) -> float:
     if not isinstance(text, str) or not (match := _PERCENT.fullmatch(text)) or not 0 < float(match[1]) <= 100:
         raise ValueError(f"{text!r} is not a percentage: write for example '50%'")
     return float(match[1]) / 100
+
+
+def per_minute(text: Any) -> int:
+    """
+    Return a number from `500/minute` or `200k/minute`.
+    """
+    if not isinstance(text, str) or not (match := _PER_MINUTE.fullmatch(text)) or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a number per minute: write for example '500/minute' or '200k/minute'")
+    return int(match[1]) * (1000 if match[2] else 1)
 
 
 class _Written:
@@ -234,6 +247,51 @@ class Rate(_Written):
         return cls(int(match[1]), _PER[match[2]])
 
 
+_MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+
+
+@dataclass(frozen=True)
+class StartingPoint(_Written):
+    """
+    Where something new begins to read: `now`, `oldest`, a time, or a span back.
+    """
+
+    text: str
+
+    _pattern = f"^(now|oldest|{_DURATION.pattern}|{_MOMENT})$"
+    _example = "2h"
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: Any) -> StartingPoint:
+        if not isinstance(text, str) or not re.fullmatch(cls._pattern, text):
+            raise ValueError(
+                f"{text!r} is no starting point: write 'now', 'oldest', a span back like '2h', "
+                "or a time with its zone like '2026-11-24T08:00:00Z'"
+            )
+        try:
+            cls(text).at(0)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no time: {error}") from None
+        return cls(text)
+
+    def at(self, now_ms: int) -> Literal["now", "oldest"] | int:
+        """
+        Return what it means at UTC ms *now_ms*; a time as UTC ms. Raises `ValueError` for a day there is not.
+        """
+        if self.text == "now":
+            return "now"
+        if self.text == "oldest":
+            return "oldest"
+        if _DURATION.fullmatch(self.text):
+            return now_ms - int(duration(self.text) * 1000)
+        return int(datetime.fromisoformat(self.text).astimezone(UTC).timestamp() * 1000)
+
+
+NOW = StartingPoint("now")
+
 Amount = Annotated[
     int,
     BeforeValidator(amount),
@@ -256,6 +314,11 @@ Tokens = Annotated[
             "examples": [2000, "200k"],
         }
     ),
+]
+PerMinute = Annotated[
+    int,
+    BeforeValidator(per_minute),
+    WithJsonSchema({"type": "string", "pattern": f"^{_PER_MINUTE.pattern}$", "examples": ["200k/minute"]}),
 ]
 Percent = Annotated[
     float,

@@ -24,11 +24,11 @@ Verdict = Literal[
     "over-budget",  # its worst case did not fit under a cap
     "refused",  # a content policy said no
     "discarded",  # a person said no, or an approval expired
-    "stale",  # older than what the ledger can remember
+    "stale",  # older than the pipeline wants, or than what the ledger can remember
     "dead",  # it failed for good; the reason is kept, it can be replayed
 ]
 
-WaitReason = Literal["retry", "behind", "outage", "settle", "hold", "pause", "replay", "decided"]
+WaitReason = Literal["retry", "behind", "outage", "settle", "hold", "pace", "pause", "replay", "decided"]
 AsideReason = Literal["parked", "approval"]
 StepState = Literal["intent", "done", "failed", "unknown"]
 StepKind = Literal["ask", "write", "lookup"]
@@ -120,7 +120,7 @@ class ModelCall(Entry):
     model: str
     """The name in `models`."""
     provider: str
-    """OpenTelemetry GenAI provider name, e.g. `openai`, `anthropic`, `offline`."""
+    """As in `models`, e.g. `openai`, `bedrock`, `offline`."""
     request_model: str
     response_model: str | None = None
     response_id: str | None = None
@@ -132,6 +132,10 @@ class ModelCall(Entry):
     usage: Usage = Field(default_factory=Usage)
     cost: int = 0
     latency_ms: int = 0
+    priced: bool = True
+    """False when the model has no known price: then *cost* is not what it cost."""
+    cause: str = ""
+    """Above the first rung, why the one below was not enough: `unsure`, or the class of its error."""
     late: bool = False
     """True when the answer came after the worker had lost its lane."""
     at: int = 0
@@ -157,6 +161,12 @@ class Answer(Entry):
     """All calls of the step."""
     stored: bool = False
     """True when it was taken from the ledger and nothing was paid now."""
+    question: str = ""
+    """SHA-256 of the question, where its answer may be used again."""
+    cached: str = ""
+    """The run that had paid for it, when it was taken from the cache."""
+    saved: int = 0
+    """What it had cost there."""
 
 
 class StepEntry(Entry):
@@ -206,6 +216,8 @@ class Run(Entry):
     run: str
     tenant: str
     pipeline: str
+    user: str = ""
+    """Whose event it is; empty for nobody, and for runs of versions that did not keep it."""
     lane: str
     seq: int
     source: str
@@ -219,8 +231,14 @@ class Run(Entry):
     gate: str | None = None
     attempts: int = 0
     verdict: Verdict | None = None
+    superseded_by: str | None = None
+    """The run that stands for this one."""
     error: str | None = None
     """Why it waits, died, was filtered …: one sentence for a person."""
+    failed_step: str | None = None
+    """Where it died: `trigger`, `context`, `ask` or a delivery's name."""
+    deaths: int = 0
+    """How often it died; each death is one dead letter."""
     redelivered: int = 0
     """How often the bus or the source delivered it again."""
     config_hash: str = ""
@@ -234,6 +252,19 @@ class Run(Entry):
     cost: int = 0
 
 
+class DecisionEntry(Entry):
+    """
+    What a person decided about a run.
+    """
+
+    what: str
+    """`replay`, `again`, or of a run that stood aside `delivered`, `again`, `approved`, `discarded`."""
+    insist: bool
+    """Whether it is to run also when a newer run of its lane was delivered."""
+    person: str
+    at: int
+
+
 class RunDetail(Entry):
     """
     Everything the ledger knows about one run.
@@ -245,6 +276,7 @@ class RunDetail(Entry):
     steps: tuple[StepEntry, ...]
     calls: tuple[ModelCall, ...]
     writes: tuple[WriteEntry, ...]
+    decisions: tuple[DecisionEntry, ...] = ()
 
 
 class GateEntry(Entry):

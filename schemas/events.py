@@ -8,7 +8,9 @@ the Kafka protocol binding in binary mode (`to_kafka`, `from_kafka`), where attr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import orjson
@@ -17,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 _ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "dataschema")
 _EXTENSIONS = ("partitionkey", "traceparent", "actor", "ownwrite", "depth", "tenant")
+_NAMES = (*_ATTRIBUTES, *_EXTENSIONS)
 
 
 class Event(BaseModel):
@@ -59,10 +62,10 @@ class Event(BaseModel):
     def _storable(cls, data: dict[str, Any]) -> dict[str, Any]:
         try:
             # Refuses lone surrogates, integers over 64 bits, nesting too deep for the envelope.
-            orjson.dumps({"data": data})
+            plain: dict[str, Any] = orjson.loads(orjson.dumps({"data": data}))["data"]
         except TypeError as error:
             raise ValueError(f"it cannot be kept as JSON: {error}") from None
-        return data
+        return plain
 
     @property
     def key(self) -> str:
@@ -75,7 +78,28 @@ class Event(BaseModel):
         """
         Return the structured JSON form.
         """
-        return orjson.dumps(self._attributes() | {"datacontenttype": self.datacontenttype, "data": self.data})
+        return orjson.dumps(self.to_data())
+
+    def to_data(self) -> dict[str, Any]:
+        """
+        Return the structured JSON form as JSON data; `data` in it is the event's own, to be read only.
+        """
+        return dict(self._plain)
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        """
+        The event as data, made once: expressions ask for it a dozen times while it runs.
+        """
+        return self._attributes() | {"datacontenttype": self.datacontenttype, "data": self.data}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """
+        Return a copy, with other values where *update* has them.
+        """
+        copied = super().model_copy(update=update, deep=deep)
+        vars(copied).pop("_plain", None)
+        return copied
 
     @classmethod
     def from_json(cls, body: bytes) -> Self:
@@ -100,17 +124,19 @@ class Event(BaseModel):
         found = {name.lower(): content for name, content in headers}
         if found.get("content-type", b"").startswith(b"application/cloudevents+json"):
             return cls.from_json(value)
-        known = {n: found[f"ce_{n}"].decode() for n in (*_ATTRIBUTES, *_EXTENSIONS) if f"ce_{n}" in found}
+        known = {name: found[f"ce_{name}"].decode() for name in _NAMES if f"ce_{name}" in found}
         return cls.model_validate({**known, "data": orjson.loads(value)})
 
     def _attributes(self) -> dict[str, Any]:
-        values: dict[str, Any] = {name: getattr(self, name) for name in (*_ATTRIBUTES, *_EXTENSIONS)}
+        held = self.__dict__
+        values = {name: value for name in _NAMES if (value := held[name]) is not None}
         values["time"] = _rfc3339(self.time)
         if not self.depth:
             del values["depth"]
-        return {name: value for name, value in values.items() if value is not None}
+        return values
 
 
+@lru_cache(maxsize=4096)  # an event is written out again and again while it runs
 def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 

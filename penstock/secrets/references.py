@@ -1,22 +1,45 @@
 """
-References to secrets, as people write them: `${env:NAME}` and `${file:/path}`. Never the secret itself.
+References to secrets, as people write them, such as `${env:NAME}` and `${vault:mount/path#key}`. Never the secret.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 MOST = 2  # live values of one secret: the new one and the old one
-PATTERN = r"\$\{(env:[A-Za-z_][A-Za-z0-9_]*|file:[^{}\s]+)\}"
+Kind = Literal["env", "file", "aws", "azure", "gcp", "vault"]
+_KEY = r"#[^{}\s#]+"
+_SYNTAX: Mapping[Kind, str] = {
+    "env": r"[A-Za-z_][A-Za-z0-9_]*",
+    "file": r"[^{}\s]+",
+    "aws": rf"[A-Za-z0-9/_+=.@:-]+(?:{_KEY})?",
+    "azure": r"[A-Za-z0-9][A-Za-z0-9.:-]*/[A-Za-z0-9-]+",
+    "gcp": r"[A-Za-z0-9][A-Za-z0-9:.-]*/[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)?",
+    "vault": rf"[A-Za-z0-9_-]+(?:/[^{{}}\s#?%/.][^{{}}\s#?%/]*)+{_KEY}",
+}
+"""What follows `${kind:`, for each kind."""
+FORMS: Mapping[Kind, str] = {
+    "env": "${env:NAME}",
+    "file": "${file:/path}",
+    "aws": "${aws:name} or ${aws:name#key}",
+    "azure": "${azure:vault/name}",
+    "gcp": "${gcp:project/name} or ${gcp:project/name/version}",
+    "vault": "${vault:mount/path#key}",
+}
+"""How people write each kind."""
+PATTERN = r"\$\{(" + "|".join(f"{kind}:{rest}" for kind, rest in _SYNTAX.items()) + r")\}"
 _REFERENCE = re.compile(PATTERN)
-_HINT = "write a reference, ${env:NAME} or ${file:/path}, and keep the secret out of this file"
+_BEGUN = re.compile(rf"\$\{{({'|'.join(_SYNTAX)}):")
+_WITH_KEY: frozenset[Kind] = frozenset({"aws", "vault"})
+HINT = "write a reference, ${env:NAME} or ${file:/path}, and keep the secret out of this file"
 
 
 def is_reference(text: str) -> bool:
@@ -32,12 +55,21 @@ class SecretRef:
     Where one secret is kept.
     """
 
-    source: Literal["env", "file"]
+    source: Kind
     name: str
-    """The variable, or the path; a relative path is below the working folder."""
+    """The variable, the path or the name in the store; a relative path is below the working folder."""
+    key: str = ""
+    """Which field of a secret that has several."""
 
     def __str__(self) -> str:
-        return f"${{{self.source}:{self.name}}}"
+        return f"${{{self.source}:{self.name}{'#' if self.key else ''}{self.key}}}"
+
+    @property
+    def remote(self) -> bool:
+        """
+        Whether a server has to be asked.
+        """
+        return self.source not in {"env", "file"}
 
     @classmethod
     def parse(cls, text: object) -> SecretRef:
@@ -47,20 +79,42 @@ class SecretRef:
         if isinstance(text, SecretRef):
             return text
         if not isinstance(text, str):
-            raise ValueError(f"a {type(text).__name__} is not a reference to a secret: {_HINT}")  # noqa: TRY004  # what pydantic turns into a finding
-        found = _REFERENCE.fullmatch(text)
-        if found is None:
-            raise ValueError(f"this is not a reference to a secret: {_complaint(text)}{_HINT}")
-        source, _, name = found[1].partition(":")
-        return cls("env" if source == "env" else "file", name)
+            raise ValueError(f"a {type(text).__name__} is not a reference to a secret: {HINT}")  # noqa: TRY004  # what pydantic turns into a finding
+        return _parsed(text)
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> SecretRef:
+    """
+    Read a reference once: it is asked for with every request. What is none is refused, and not kept.
+    """
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"this is not a reference to a secret: {_complaint(text)}")
+    kind, _, rest = found[1].partition(":")
+    source = cast("Kind", kind)
+    name, _, key = rest.partition("#") if source in _WITH_KEY else (rest, "", "")
+    return SecretRef(source, name, key)
+
+
+def malformed(text: object) -> str | None:
+    """
+    Say how a reference of the kind that *text* begins with is written; None when it begins like none.
+    """
+    begun = _BEGUN.match(text) if isinstance(text, str) else None
+    if begun is None or ":-" in str(text) or is_reference(str(text)):
+        return None  # what follows `:-` would be a secret in clear
+    return f"write {FORMS[cast('Kind', begun[1])]}"
 
 
 def _complaint(text: str) -> str:
     if ":-" in text and text.startswith("${"):
-        return "a secret has no default; "
+        return f"a secret has no default; {HINT}"
+    if form := malformed(text):
+        return form
     if text.startswith("${") and ":" not in text:
-        return "it does not say where to look; "
-    return ""
+        return f"it does not say where to look; {HINT}"
+    return HINT
 
 
 @dataclass(frozen=True, slots=True)
