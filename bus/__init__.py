@@ -7,7 +7,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from bus.cluster import Cluster, Login, Tls
-from bus.contract import Bus, Message, Outgoing, Partition, Position, Rebalanced, Start, Subscription
+from bus.contract import (
+    Bus,
+    Lost,
+    Message,
+    Outgoing,
+    Partition,
+    Position,
+    Rebalanced,
+    Start,
+    Subscription,
+    TopicFacts,
+)
 from bus.embedded import EmbeddedBus
 from bus.memory import MemoryBus
 from bus.partitioner import partition_of
@@ -20,6 +31,7 @@ __all__ = [
     "Cluster",
     "EmbeddedBus",
     "Login",
+    "Lost",
     "MemoryBus",
     "Message",
     "Outgoing",
@@ -29,6 +41,7 @@ __all__ = [
     "Start",
     "Subscription",
     "Tls",
+    "TopicFacts",
     "connect",
     "open",
     "partition_of",

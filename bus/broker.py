@@ -16,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
+from bus import broker_credentials as credentials
+from bus.broker_credentials import run
 from penstock.errors import Unreachable
 
 VERSION = "4.1.1"
@@ -40,8 +42,8 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 _SETTINGS = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{tls},MUTUAL://127.0.0.1:{mutual},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
@@ -51,14 +53,23 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
 listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+listener.name.sasl_plaintext.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+sasl.oauthbearer.jwks.endpoint.url=file://{folder}/jwks.json
+sasl.oauthbearer.expected.audience={audience}
+sasl.oauthbearer.jwt.validator.class=org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator
+listener.name.mutual.ssl.client.auth=required
+listener.name.mutual.ssl.truststore.location={folder}/client.pem
+listener.name.mutual.ssl.truststore.type=PEM
 ssl.keystore.location={folder}/broker.p12
 ssl.keystore.type=PKCS12
 ssl.keystore.password=changeit
 """
+_STARTED = b"Kafka Server started"
 _JAVA = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
@@ -69,9 +80,9 @@ class Broker:
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self._folder = folder
-        ports = _free_ports(4)
+        ports = _free_ports(5)
         self._plain = port or ports[0]
-        self._sasl, self._tls, self._controller = ports[1:]
+        self._sasl, self._tls, self._mutual, self._controller = ports[1:]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,6 +107,26 @@ class Broker:
         return f"127.0.0.1:{self._tls}"
 
     @property
+    def mutual_address(self) -> str:
+        """
+        Where it is spoken to with TLS by those it knows by their certificate.
+        """
+        return f"127.0.0.1:{self._mutual}"
+
+    @property
+    def client(self) -> tuple[Path, Path]:
+        """
+        The certificate it knows, and its key.
+        """
+        return self._folder / "client.pem", self._folder / "client.key"
+
+    def token(self, *, life: int = credentials.TOKEN_LIFE) -> str:
+        """
+        Return a token it takes for *life* seconds.
+        """
+        return credentials.sign(self._folder / "issuer.key", life=life)
+
+    @property
     def certificate(self) -> Path:
         """
         Who signed its TLS certificate: itself.
@@ -109,15 +140,19 @@ class Broker:
         jars = fetch()
         if not (self._folder / "data").exists():
             self._format(jars)
-        with (self._folder / "broker.log").open("ab") as log:
+        with self._log.open("ab") as log:
+            begun = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  the words are ours
-                [*_bound(), *_java(jars, "kafka.Kafka", self._settings)], stdout=log, stderr=log, start_new_session=True
+                [*_bound(), *_java(jars, "kafka.Kafka", self._settings, trusting=self._folder)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         until = time.monotonic() + START_WITHIN
-        while not (_answers(self._plain) and _answers(self._sasl) and _answers(self._tls)):
+        while _STARTED not in self._log.read_bytes()[begun:]:  # its ports answer before it knows itself
             if self._process.poll() is not None or time.monotonic() > until:
                 self.stop()
-                tail = (self._folder / "broker.log").read_text(errors="replace").splitlines()[-3:]
+                tail = self._log.read_text(errors="replace").splitlines()[-3:]
                 raise Unreachable("Kafka did not start: " + " | ".join(tail))
             time.sleep(0.05)
 
@@ -150,17 +185,23 @@ class Broker:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True).stdout  # noqa: S603  the words are ours
 
     @property
+    def _log(self) -> Path:
+        return self._folder / "broker.log"
+
+    @property
     def _settings(self) -> str:
         return str(self._folder / "server.properties")
 
     def _format(self, jars: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._make_certificate()
+        credentials.make(self._folder)
         text = _SETTINGS.format(
             folder=self._folder,
             plain=self._plain,
             sasl=self._sasl,
             tls=self._tls,
+            mutual=self._mutual,
+            audience=credentials.AUDIENCE,
             controller=self._controller,
             user=USER,
             password=PASSWORD,
@@ -169,15 +210,7 @@ class Broker:
         words = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", self._settings]
         for kind in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
             words += ["--add-scram", f"{kind}=[name={USER},password={PASSWORD}]"]
-        _run(_java(jars, "kafka.tools.StorageTool", *words), within=START_WITHIN)
-
-    def _make_certificate(self) -> None:
-        store = ["-keystore", str(self._folder / "broker.p12"), "-storetype", "PKCS12", "-storepass", "changeit"]
-        name = ["-alias", "broker"]
-        kind = ["-keyalg", "RSA", "-keysize", "2048", "-validity", "30", "-dname", "CN=localhost"]
-        keytool = shutil.which("keytool") or "keytool"
-        _run([keytool, "-genkeypair", *name, *kind, "-ext", "san=ip:127.0.0.1,dns:localhost", *store], within=60.0)
-        _run([keytool, "-exportcert", "-rfc", *name, *store, "-file", str(self.certificate)], within=60.0)
+        run(_java(jars, "kafka.tools.StorageTool", *words), within=START_WITHIN)
 
 
 def fetch() -> Path:
@@ -203,7 +236,7 @@ def _download(jars: Path) -> None:
         folder = Path(name)
         (folder / "pom.xml").write_text(_POM.format(version=VERSION))
         words = ["-B", "-q", "-f", str(folder / "pom.xml"), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        _run(["mvn", *words, f"-DoutputDirectory={folder / 'jars'}"], within=FETCH_WITHIN)
+        run(["mvn", *words, f"-DoutputDirectory={folder / 'jars'}"], within=FETCH_WITHIN)
         (folder / "jars").rename(jars)
 
 
@@ -217,8 +250,10 @@ def _alone(cache: Path) -> Iterator[None]:
         yield
 
 
-def _java(jars: Path, name: str, *words: str) -> list[str]:
-    return ["java", *_JAVA, "-cp", f"{jars}/*", name, *words]
+def _java(jars: Path, name: str, *words: str, trusting: Path | None = None) -> list[str]:
+    # Kafka 4 reads the keys of a token's issuer only from where this says.
+    keys = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://{trusting}/jwks.json"] if trusting else []
+    return ["java", *_JAVA, *keys, "-cp", f"{jars}/*", name, *words]
 
 
 def _bound() -> list[str]:
@@ -228,25 +263,12 @@ def _bound() -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
-def _run(command: Sequence[str], *, within: float) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=within, check=False)  # noqa: S603  ours
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        raise Unreachable(f"{Path(command[0]).name} failed: {' | '.join(said)}")
-
-
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         taken = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in taken:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in taken]
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 def main() -> int:

@@ -15,6 +15,8 @@ from penstock.secrets import Secret
 if TYPE_CHECKING:
     from faststream.security import BaseSecurity
 
+    from bus.tokens import Token
+
 Mechanism = Literal["plain", "scram-sha-256", "scram-sha-512"]
 
 
@@ -68,11 +70,20 @@ class Cluster:
     """Begins the name of each of our consumer groups."""
     tls: Tls | None = None
     login: Login | None = None
+    token: Token | None = None
+    """Gives what proves who we are by OAUTHBEARER, in place of a login."""
     member: str | None = None
     """A name of this worker that stays over restarts, so that a quick restart moves no partition."""
 
     def __str__(self) -> str:
         return ",".join(self.servers)
+
+    @property
+    def logs_in(self) -> bool:
+        """
+        Whether we say who we are.
+        """
+        return self.login is not None or self.token is not None
 
     @classmethod
     def servers_of(cls, text: str) -> tuple[str, ...]:
@@ -92,10 +103,18 @@ class Cluster:
         """
         Return it in FastStream's words.
         """
-        from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+        from faststream.security import (
+            BaseSecurity,
+            SASLOAuthBearer,
+            SASLPlaintext,
+            SASLScram256,
+            SASLScram512,
+        )
 
         made = {"plain": SASLPlaintext, "scram-sha-256": SASLScram256, "scram-sha-512": SASLScram512}
         context = self.tls.context() if self.tls is not None else None
+        if self.token is not None:
+            return SASLOAuthBearer(ssl_context=context, use_ssl=self.tls is not None)
         if self.login is None:
             return BaseSecurity(ssl_context=context, use_ssl=self.tls is not None)
         return made[self.login.mechanism](

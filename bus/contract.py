@@ -85,7 +85,19 @@ class Position(NamedTuple):
     offset: int
 
 
+class TopicFacts(NamedTuple):
+    """
+    What a topic is.
+    """
+
+    partitions: int
+    identity: str
+    """Another one when it was deleted and made anew under the same name; empty where nobody can tell."""
+
+
 Rebalanced = Callable[[Sequence[Partition]], Awaitable[None]]
+Lost = Callable[[Partition, int], Awaitable[None]]
+"""Hears how many messages of a partition were deleted before the group had read them."""
 
 
 class Subscription(Protocol):
@@ -155,6 +167,12 @@ class Bus(Protocol):
         """
         ...
 
+    async def facts(self, topic: str) -> TopicFacts | None:
+        """
+        Return what *topic* is; None when there is none.
+        """
+        ...
+
     async def publish(self, messages: Sequence[Outgoing]) -> list[Position]:
         """
         Append *messages*, all or none, and return when they are durable.
@@ -172,6 +190,7 @@ class Bus(Protocol):
         start: Start = "now",
         on_assigned: Rebalanced | None = None,
         on_revoked: Rebalanced | None = None,
+        on_lost: Lost | None = None,
     ) -> Subscription:
         """
         Join *group* on *topic*; *start* matters only the first time a group is seen.

@@ -5,41 +5,44 @@ The default bus: one SQLite file that survives kill -9 and power loss. It needs 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bus import logfile
 from bus.contract import Message, Partition, Position
 from bus.local import LocalBus
-from bus.log import Heard, Placed, Span, unheard
+from bus.locks import Locks
+from bus.log import Heard, Placed, Seat, Span, unheard, unshifted
 from bus.logfile import News
 from bus.reader import Reader
+from bus.roster import Share
 from bus.writer import Writer
 from penstock.clock import Clock
 from penstock.errors import Invalid, Unavailable, Unreachable
-from penstock.lock import FileLock
 
 
 class FileLog:
     """
-    Logs in a SQLite file. What is durable is also known here, so that nobody asks the disk whether there is news.
+    Logs in a SQLite file. What is durable is also known here; what other
+    processes add is heard of soon.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
         self._heard: Heard = unheard
+        self._shifted: Callable[[], None] = unshifted
         self._positions: dict[str, dict[Partition, int]] = {}
         self._closed = False
         self.topics: dict[str, int] = {}
         self.spans: dict[Partition, Span] = {}
-        self._lock = _lock(path)
+        self._locks = _locks(path)
         try:
-            self._writer = Writer(path, self._learn)
+            self._writer = Writer(path, self._locks, self._learn)
         except sqlite3.Error as error:
-            self._lock.release()
+            self._locks.close()
             raise _refused(path, error) from error
         except BaseException:
-            self._lock.release()
+            self._locks.close()
             raise
         self._reader = Reader(path)
 
@@ -68,13 +71,36 @@ class FileLog:
     def readers(self, partition: Partition) -> dict[str, int]:
         return {group: stored[partition] for group, stored in self._positions.items() if partition in stored}
 
-    def listen(self, heard: Heard) -> None:
-        self._heard = heard
+    def listen(self, heard: Heard, shifted: Callable[[], None]) -> None:
+        self._heard, self._shifted = heard, shifted
 
-    async def store(self, group: str, positions: Mapping[Partition, int]) -> None:
+    async def start(self, group: str, positions: Mapping[Partition, int]) -> None:
         self._check()
         wanted = dict(positions)
-        await self._writer.submit(lambda file: file.store(group, wanted))
+        await self._writer.submit(lambda file: file.start(group, wanted))
+
+    async def store(self, by: Seat, positions: Mapping[Partition, int], epochs: Mapping[Partition, int]) -> None:
+        self._check()
+        wanted = dict(positions)
+        await self._writer.submit(lambda file: file.store(by, wanted, epochs))
+
+    async def settle(self, group: str, topic: str, members: Sequence[bytes]) -> dict[bytes, Share]:
+        self._check()
+        count = self.topics[topic]
+        return await self._writer.submit(lambda file: file.rosters.settle(group, topic, members, count))
+
+    async def release(self, by: Seat, partitions: Sequence[Partition]) -> None:
+        self._check()
+        numbers = [partition.number for partition in partitions]
+        await self._writer.submit(lambda file: file.rosters.release(by, numbers))
+
+    async def leave(self, by: Seat) -> None:
+        self._check()
+        await self._writer.submit(lambda file: file.rosters.leave(by))
+
+    def watch(self, seconds: float) -> None:
+        if not self._closed:
+            self._writer.watch(seconds)
 
     async def trim(self, partition: Partition, before_ms: int, most: int) -> int:
         self._check()
@@ -85,7 +111,7 @@ class FileLog:
             self._closed = True
             await self._reader.close()
             await self._writer.close()
-            self._lock.release()
+            self._locks.close()
 
     def _learn(self, news: News) -> None:
         self.topics.update(news.topics)
@@ -94,6 +120,8 @@ class FileLog:
             self._positions.setdefault(group, {}).update(positions)
         if news.appended:
             self._heard(news.appended)
+        if news.shifted:
+            self._shifted()
 
     def _check(self) -> None:
         if self._closed:
@@ -103,19 +131,19 @@ class FileLog:
 
 class EmbeddedBus(LocalBus):
     """
-    A bus in the file *path*, which one process at a time may write.
+    A bus in the file *path*, which the processes of one host share.
 
-    Raises `Unreachable` when another process has it, `Invalid` when the file is not a bus.
+    Raises `Unreachable` when it cannot be used, `Invalid` when the file is not a bus.
     """
 
     def __init__(self, path: Path, *, partitions: int, keep: float, clock: Clock) -> None:
         super().__init__(FileLog(path, clock), partitions=partitions, keep=keep, clock=clock)
 
 
-def _lock(path: Path) -> FileLock:
+def _locks(path: Path) -> Locks:
     try:
         logfile.create(path)
-        return FileLock(path, what="bus")
+        return Locks(path)
     except OSError as error:
         message = f"the bus file {str(path)!r} cannot be opened: {error.strerror}"
         raise Unreachable(message) from error

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -26,12 +26,16 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, Topic
 from faststream.kafka.security import parse_security
 
+from bus.broken_connections import tell_broken_connections
 from bus.cluster import Cluster
-from bus.contract import Message, Outgoing, Partition, Position, Rebalanced, Start
+from bus.contract import Lost, Message, Outgoing, Partition, Position, Rebalanced, Start, TopicFacts
 from bus.kafka_member import CLOSE_WITHIN, LOOK_WITHIN, KafkaMember, read_as_message
+from bus.knocking import CHECK, Tokens, knock
 from bus.limits import MOST_MESSAGE_BYTES, check_message
 from bus.mishaps import reason, told
 from bus.partitioner import Partitioner
+from bus.repartition import Repartition
+from bus.standing import Standing, standing
 from bus.starts import Starts
 from bus.topics import Topics
 from penstock.errors import Unavailable, Unreachable
@@ -41,7 +45,7 @@ CONNECT_WITHIN = 20.0  # seconds
 PUBLISH_WITHIN = 30.0  # seconds
 JOIN_WITHIN = 90.0  # seconds; longer than a rebalance may take
 SESSION = 15_000  # ms without a sign of life after which a member's partitions go to others
-HEARTBEAT = 1_000  # ms; also how soon a member hears that another joins
+HEARTBEAT = 500  # ms; also how soon a member hears that another joins
 REBALANCE = 60_000  # ms the others wait for a member to finish
 POLL_MOST = 3_600_000  # ms between two fetches: who waits for the ledger is not dead
 FETCH_WAIT = 200  # ms a broker may wait for news; a resumed partition waits as long
@@ -57,13 +61,16 @@ class KafkaBus:
         self._cluster = cluster
         self._partitions = partitions
         security = cluster.security()
+        tokens = {"sasl_oauth_token_provider": Tokens(cluster.token)} if cluster.token else {}
         self._connection: dict[str, Any] = {
             "bootstrap_servers": list(cluster.servers),
             "client_id": CLIENT,
             **parse_security(security),
+            **tokens,
         }
+        tell_broken_connections()
         self._broker = KafkaBroker(
-            list(cluster.servers), client_id=CLIENT, security=security, consumer_only=True, logger=None
+            list(cluster.servers), client_id=CLIENT, security=security, consumer_only=True, logger=None, **tokens
         )
         self._admin = AIOKafkaAdminClient(**self._connection)
         self._producer = self._new_producer()
@@ -83,15 +90,16 @@ class KafkaBus:
         bus = cls(cluster, partitions=partitions, keep=keep)
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
+                await knock(cluster, bus._connection)
                 await bus._admin.start()
                 await bus._producer.start()
                 await bus._broker.start()
+        except Unreachable:
+            await bus.close()
+            raise
         except (KafkaError, OSError, TimeoutError) as error:
             await bus.close()
-            raise Unreachable(
-                f"Kafka at {cluster} cannot be used: {reason(error)}. "
-                "Is it running, and are `hub.bus.kafka` and `hub.bus.security` right?"
-            ) from error
+            raise Unreachable(f"Kafka at {cluster} cannot be used: {reason(error)}. {CHECK}") from error
         return bus
 
     async def ensure_topic(self, topic: str, partitions: int) -> None:
@@ -100,6 +108,33 @@ class KafkaBus:
         """
         self._check()
         await self._topics.ensure(topic, partitions)
+
+    async def facts(self, topic: str) -> TopicFacts | None:
+        """
+        Return what *topic* is; None when there is none.
+        """
+        self._check()
+        return await self._topics.facts(topic)
+
+    async def standing(self, topic: str, group: str) -> Standing | None:
+        """
+        Return how far *group* is in *topic*, without joining it; None when it was never there.
+        """
+        self._check()
+        count = await self._topics.count(topic)
+        name = f"{self._cluster.prefix}.{group}"
+        return None if count is None else await standing(self._admin, self._connection, topic, name, count)
+
+    async def add_partitions(self, topic: str, groups: Mapping[str, Mapping[int, int]], partitions: int) -> bool:
+        """
+        Give *topic* more partitions, when every group has read it to its end; False when there is no such topic.
+
+        *groups* holds, by group, the positions that somebody else remembers: they count where Kafka has none.
+        """
+        self._check()
+        names = {f"{self._cluster.prefix}.{group}": kept for group, kept in groups.items()}
+        parts = (self._admin, self._cluster, self._connection)
+        return await Repartition(*parts, topics=self._topics, starts=self._starts).add(topic, names, partitions)
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Position]:
         """
@@ -122,6 +157,7 @@ class KafkaBus:
         start: Start = "now",
         on_assigned: Rebalanced | None = None,
         on_revoked: Rebalanced | None = None,
+        on_lost: Lost | None = None,
     ) -> KafkaMember:
         """
         Join *group* on *topic*; *start* matters only the first time a group is seen.
@@ -130,7 +166,8 @@ class KafkaBus:
         name = f"{self._cluster.prefix}.{group}"
         count = await self._know(topic)
         await self._starts.record(name, [Partition(topic, number) for number in range(count)], start)
-        member = KafkaMember(self._cluster, topic, name, on_assigned=on_assigned, on_revoked=on_revoked)
+        ears = {"on_assigned": on_assigned, "on_revoked": on_revoked}
+        member = KafkaMember(self._cluster, topic, name, **ears, on_lost=on_lost)
         subscriber = self._broker.subscriber(Topic(topic, declare=False), **self._joining(name, member))
         async with told(f"let us join group {name!r}", within=JOIN_WITHIN):
             await subscriber.start()

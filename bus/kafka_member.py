@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 
 from bus.cluster import Cluster
-from bus.contract import Message, Partition, Rebalanced
+from bus.contract import Lost, Message, Partition, Rebalanced
 from bus.mishaps import BACK_IN, reason, told
 from bus.starts import offsets_at, unplaced
 from penstock.errors import Fenced, Unavailable
@@ -49,12 +49,14 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         *,
         on_assigned: Rebalanced | None = None,
         on_revoked: Rebalanced | None = None,
+        on_lost: Lost | None = None,
     ) -> None:
         self._cluster = cluster
         self._topic = topic
         self._group = group
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
+        self._on_lost = on_lost
         self._consumer: AIOKafkaConsumer | None = None
         self._leave: Callable[[], Awaitable[None]] | None = None
         self._turns: list[Partition] = []
@@ -93,6 +95,12 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._leave()
             except (KafkaError, TimeoutError) as error:
                 _log.warning("leaving group %r: %s", self._group, reason(error))
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # aiokafka cancels its fetch from a broker that is away, and lets us hear of it
+                _log.warning("leaving group %r: Kafka is away", self._group)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """
@@ -189,6 +197,9 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 return
             except KafkaError as error:
                 raise Unavailable(f"Kafka could not be read: {reason(error)}", retry_after=BACK_IN) from error
+            finally:
+                # aiokafka counts a fetch that was cut off as one that waits for ever, and such a member as alive.
+                consumer._subscription._fetch_count = 0  # noqa: SLF001  it has no other way in
 
     async def _take(self, consumer: AIOKafkaConsumer, most: int) -> None:
         """
@@ -233,10 +244,12 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 continue
             if offset < firsts[place]:
                 lost = "group %r had not read %s/%d up to offset %d, and it is older than Kafka keeps messages"
-                _log.warning(lost, self._group, place.topic, place.partition, firsts[place])
+                _log.error(lost, self._group, place.topic, place.partition, firsts[place])
+                if self._on_lost is not None:
+                    await self._on_lost(Partition(*place), firsts[place] - offset)
             else:
                 anew = "%s/%d ends before offset %d, where group %r was: it was made anew and is read from its start"
-                _log.warning(anew, place.topic, place.partition, offset, self._group)
+                _log.error(anew, place.topic, place.partition, offset, self._group)
             consumer.seek(place, firsts[place])
 
     # ---- positions --------------------------------------------------------------------------

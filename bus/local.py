@@ -1,5 +1,5 @@
 """
-A bus inside one process: topics, groups and waiting, on whatever `Log` it is given.
+Topics, groups and waiting, on whatever `Log` it is given.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from bus.contract import Message, Outgoing, Partition, Position, Rebalanced, Start
+from bus.contract import Lost, Message, Outgoing, Partition, Position, Rebalanced, Start, TopicFacts
 from bus.limits import check_message, check_topic
 from bus.log import Log, Placed
 from bus.members import Group, Member
 from bus.partitioner import Partitioner
 from penstock.clock import Clock
-from penstock.errors import Invalid, Unavailable
+from penstock.errors import Invalid, PenstockError, Unavailable
 
 _log = logging.getLogger(__name__)
 
 _SWEEP_EVERY = 600.0  # seconds
+_BALANCE_AGAIN = 1.0  # seconds
 _SWEEP_CHUNK = 1000  # messages deleted per transaction, so that publishers never wait long
 
 
@@ -35,10 +36,13 @@ class LocalBus:
         self._partitioner = Partitioner()
         self._choices: dict[str, list[Partition]] = {}
         self._groups: dict[tuple[str, str], Group] = {}
+        self._losers: dict[tuple[str, str], Lost] = {}
         self._creating = asyncio.Lock()
         self._closed = False
         self._sweeper: asyncio.Task[None] | None = None
-        log.listen(self._wake)
+        self._balancing: asyncio.Task[None] | None = None
+        self._shifted = asyncio.Event()
+        log.listen(self._wake, self._shifted.set)
 
     async def ensure_topic(self, topic: str, partitions: int) -> None:
         """
@@ -53,6 +57,14 @@ class LocalBus:
             message = f"topic {topic!r} has {self._log.topics[topic]} partitions, not {partitions}"
             hint = "the count is fixed when a topic is made, or keys would change places: set it back"
             raise Invalid(message, hint=hint)
+
+    async def facts(self, topic: str) -> TopicFacts | None:
+        """
+        Return how many partitions *topic* has; nobody makes one anew here.
+        """
+        self._check()
+        count = self._log.topics.get(topic)
+        return None if count is None else TopicFacts(count, "")
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Position]:
         """
@@ -74,6 +86,7 @@ class LocalBus:
         start: Start = "now",
         on_assigned: Rebalanced | None = None,
         on_revoked: Rebalanced | None = None,
+        on_lost: Lost | None = None,
     ) -> Member:
         """
         Join *group* on *topic*; *start* matters only the first time a group is seen.
@@ -83,7 +96,10 @@ class LocalBus:
         await self._know(topic)
         await self._record_start(topic, group, start)
         joined = self._groups.setdefault((topic, group), Group(self._log, topic, group))
+        if on_lost is not None:
+            self._losers[topic, group] = on_lost
         member = Member(joined, on_assigned=on_assigned, on_revoked=on_revoked)
+        self._balancing = self._balancing or asyncio.create_task(self._balance_on())
         await joined.join(member)
         return member
 
@@ -108,7 +124,7 @@ class LocalBus:
         for partition in list(self._log.spans):
             while deleted := await self._log.trim(partition, before, _SWEEP_CHUNK):
                 gone += deleted
-                self._warn_of_unread(partition)
+                await self._tell_of_unread(partition, deleted)
         return gone
 
     async def close(self) -> None:
@@ -118,9 +134,10 @@ class LocalBus:
         if self._closed:
             return
         self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        tasks = [task for task in (self._sweeper, self._balancing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for group in self._groups.values():
             group.abandon()
         await self._log.close()
@@ -144,7 +161,7 @@ class LocalBus:
             missing = [one for one in self._list(topic) if one not in known]
             positions = {one: await self._starting(one, start) for one in missing}
             if positions:
-                await self._log.store(group, positions)
+                await self._log.start(group, positions)
 
     async def _starting(self, partition: Partition, start: Start) -> int:
         span = self._log.spans[partition]
@@ -169,12 +186,30 @@ class LocalBus:
             except Unavailable as error:
                 _log.warning("old messages stay until the next sweep: %s", error)
 
-    def _warn_of_unread(self, partition: Partition) -> None:
+    async def _balance_on(self) -> None:
+        """
+        Follow the members of other processes that come and go.
+        """
+        while True:
+            await self._shifted.wait()
+            self._shifted.clear()
+            for group in list(self._groups.values()):
+                try:
+                    await group.balance()
+                except PenstockError as error:
+                    _log.warning("the members of group %r stay as they are for now: %s", group.name, error)
+                    await self._clock.sleep(_BALANCE_AGAIN)
+                    self._shifted.set()
+
+    async def _tell_of_unread(self, partition: Partition, deleted: int) -> None:
         first = self._log.spans[partition].first
         for group, position in self._log.readers(partition).items():
-            if position < first:
-                lost = "group %r had not read %s/%d up to offset %d, and it is older than the bus keeps messages"
-                _log.warning(lost, group, partition.topic, partition.number, first)
+            lost = first - max(position, first - deleted)
+            if lost > 0:
+                said = "group %r had not read %s/%d up to offset %d, and it is older than the bus keeps messages"
+                _log.warning(said, group, partition.topic, partition.number, first)
+                if (told := self._losers.get((partition.topic, group))) is not None:
+                    await told(partition, lost)
 
     def _wake(self, topics: Collection[str]) -> None:
         for (topic, _), group in self._groups.items():

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from bus.contract import Message, Outgoing, Partition, Position
+from bus.roster import Share
+from penstock.errors import Fenced
 
 MOST_READ_BYTES = 32 * 1024 * 1024  # one read stops here, however many messages were asked for
 
@@ -24,6 +26,20 @@ def unheard(_topics: Collection[str]) -> None:
     """
 
 
+def unshifted() -> None:
+    """
+    Tell nobody either.
+    """
+
+
+def fenced(by: Seat, lost: Sequence[Partition]) -> Fenced:
+    """
+    Return the error of a member that commits what others read now.
+    """
+    names = ", ".join(f"{one.topic}/{one.number}" for one in lost)
+    return Fenced(f"group {by.group!r} gave {names} to another member; drop what was read from there")
+
+
 class Span(NamedTuple):
     """
     What a partition holds: offsets from *first* up to, not including, *end*.
@@ -31,6 +47,16 @@ class Span(NamedTuple):
 
     first: int
     end: int
+
+
+class Seat(NamedTuple):
+    """
+    One member of one group on one topic.
+    """
+
+    group: str
+    topic: str
+    member: bytes
 
 
 class Log(Protocol):
@@ -90,15 +116,45 @@ class Log(Protocol):
         """
         ...
 
-    def listen(self, heard: Heard) -> None:
+    def listen(self, heard: Heard, shifted: Callable[[], None]) -> None:
         """
-        Call *heard* with the topics whenever something was appended.
+        Call *heard* with the topics whenever something was appended, *shifted* when members of groups may have changed.
         """
         ...
 
-    async def store(self, group: str, positions: Mapping[Partition, int]) -> None:
+    async def start(self, group: str, positions: Mapping[Partition, int]) -> None:
         """
-        Store *positions* of *group*, durably and all at once.
+        Store *positions* of *group* where it has none, durably and all at once.
+        """
+        ...
+
+    async def store(self, by: Seat, positions: Mapping[Partition, int], epochs: Mapping[Partition, int]) -> None:
+        """
+        Store *positions* of *by*'s group, durably and all at once; raises `Fenced` when one is not its any more.
+        """
+        ...
+
+    async def settle(self, group: str, topic: str, members: Sequence[bytes]) -> dict[bytes, Share]:
+        """
+        Let *members* of this process into *group*, and return what each of them reads.
+        """
+        ...
+
+    async def release(self, by: Seat, partitions: Sequence[Partition]) -> None:
+        """
+        Let others have *partitions*.
+        """
+        ...
+
+    async def leave(self, by: Seat) -> None:
+        """
+        Take a member out of its group, and let others have what it had.
+        """
+        ...
+
+    def watch(self, seconds: float) -> None:
+        """
+        Look for that long whether other processes publish: somebody waits for it.
         """
         ...
 

@@ -10,23 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bus.contract import Partition, Position
-from bus.log import Placed, Span
+from bus.log import Placed, Seat, Span, fenced
+from bus.rosterfile import RosterFile
 from penstock.errors import Invalid
 
 OFFSET_BITS = 40
 _APPLICATION = 0x50656E42  # "PenB", in the header of every bus file
-_VERSION = 1
+_VERSION = 2
 _BUSY_TIMEOUT = 5.0  # seconds
 _FOLD_AFTER = 16 * 1024 * 1024  # bytes appended to the write-ahead log before it is folded into the file
 _COMMIT_BYTES = 8192  # what a commit adds to the write-ahead log beside its messages, about
 _OWNER_ONLY = 0o600
-_SCHEMA = Path(__file__).with_name("schema.sql")
+_SCHEMAS = tuple(Path(__file__).with_name(name) for name in ("schema.sql", "members.sql"))  # one per version
 
 _INSERT = "INSERT INTO message (place, at_ms, key, value, headers) VALUES "
 _COLUMNS = 5
 _ROW = f"({', '.join('?' * _COLUMNS)})"
 _MOST_ROWS = 256  # per statement
 _STORE = "INSERT INTO position (consumers, log, next) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next"
+_START = "INSERT INTO position (consumers, log, next) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _OLDEST = "SELECT place, at_ms FROM message WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
 
 
@@ -62,6 +64,8 @@ class News:
     positions: dict[str, dict[Partition, int]] = field(default_factory=dict)
     appended: set[str] = field(default_factory=set)
     """The topics that have new messages."""
+    shifted: bool = False
+    """Whether members of groups may have changed."""
 
 
 class LogFile:
@@ -69,8 +73,10 @@ class LogFile:
     One connection that writes. Every method belongs to the transaction `begin` opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, process: str) -> None:
         self._connection = connect(path)
+        self.rosters = RosterFile(self._connection, process)
+        self._version = self._shift = 0
         self._tails: dict[Partition, Tail] = {}
         self._values: list[int | bytes | None] = []
         """What the commit will insert, row after row."""
@@ -82,6 +88,7 @@ class LogFile:
             # After a failed write the pages in the write-ahead log may be gone from the disk though not from memory:
             # nothing may be appended behind them.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._version = self._seen_version()
             self._load()
         except BaseException:
             self._connection.close()
@@ -89,14 +96,28 @@ class LogFile:
 
     def begin(self) -> None:
         """
-        Open the transaction of a group of jobs.
+        Open the transaction of a group of jobs, and learn what other processes have done since the last one.
         """
         self._connection.execute("BEGIN IMMEDIATE")
+        self._follow()
+
+    def catch_up(self) -> News | None:
+        """
+        Return what other processes have done; None when nothing.
+        """
+        if self._seen_version() == self._version:
+            return None
+        self._connection.execute("BEGIN")
+        self._follow()
+        self._connection.execute("COMMIT")
+        return self._take_news()
 
     def create(self, topic: str, partitions: int) -> None:
         """
-        Record *topic* and its logs.
+        Record *topic* and its logs, unless another process just did.
         """
+        if self._connection.execute("SELECT 1 FROM topic WHERE name = ?", (topic,)).fetchone():
+            return
         self._connection.execute("INSERT INTO topic (name, partitions) VALUES (?, ?)", (topic, partitions))
         for number in range(partitions):
             cursor = self._connection.execute("INSERT INTO log (topic, number) VALUES (?, ?)", (topic, number))
@@ -122,13 +143,25 @@ class LogFile:
         self._unfolded += sum(len(message.value) for _, message in placed)
         return positions
 
-    def store(self, group: str, positions: Mapping[Partition, int]) -> None:
+    def start(self, group: str, positions: Mapping[Partition, int]) -> None:
         """
-        Store *positions* of *group*.
+        Store *positions* of *group* where it has none.
         """
-        rows = [(group, self._tails[one].base >> OFFSET_BITS, offset) for one, offset in positions.items()]
+        for partition, offset in positions.items():
+            row = (group, self._tails[partition].base >> OFFSET_BITS, offset)
+            if self._connection.execute(_START, row).rowcount:
+                self._news.positions.setdefault(group, {})[partition] = offset
+
+    def store(self, by: Seat, positions: Mapping[Partition, int], epochs: Mapping[Partition, int]) -> None:
+        """
+        Store *positions* of *by*'s group; raises `Fenced` before anything is written.
+        """
+        numbers = {partition.number: epoch for partition, epoch in epochs.items()}
+        if lost := self.rosters.of(by.group, by.topic).lost(by.member, numbers):
+            raise fenced(by, [Partition(by.topic, number) for number in lost])
+        rows = [(by.group, self._tails[one].base >> OFFSET_BITS, offset) for one, offset in positions.items()]
         self._connection.executemany(_STORE, rows)
-        self._news.positions.setdefault(group, {}).update(positions)
+        self._news.positions.setdefault(by.group, {}).update(positions)
 
     def trim(self, partition: Partition, before_ms: int, most: int) -> int:
         """
@@ -172,7 +205,7 @@ class LogFile:
             positions.setdefault(group, {})[names[log]] = offset
         topics = dict(self._connection.execute("SELECT name, partitions FROM topic").fetchall())
         spans = {partition: tail.span for partition, tail in self._tails.items()}
-        return News(topics=topics, spans=spans, positions=positions, appended=set(topics))
+        return News(topics=topics, spans=spans, positions=positions, appended=set(topics), shifted=True)
 
     def close(self) -> None:
         """
@@ -194,6 +227,21 @@ class LogFile:
             self._connection.execute(_INSERT + ",".join([_ROW] * rows), values[start:end])
             start = end
 
+    def _follow(self) -> None:
+        if (version := self._seen_version()) == self._version:
+            return
+        self._version = version
+        self._load()
+        self._news = self.everything()
+        shift = self.rosters.shift()
+        self._news.shifted, self._shift = shift != self._shift, shift
+
+    def _seen_version(self) -> int:
+        """
+        Return a number that is another one once another connection has written.
+        """
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
     def _load(self) -> None:
         for log, topic, number, first in self._connection.execute("SELECT id, topic, number, first FROM log"):
             base = log << OFFSET_BITS
@@ -210,6 +258,7 @@ class LogFile:
         for partition in touched:
             news.spans[partition] = self._tails[partition].span
             news.appended.add(partition.topic)
+        news.shifted, self.rosters.changed = news.shifted or self.rosters.changed, False
         return news
 
 
@@ -239,9 +288,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    if empty:
+    if version < _VERSION:
+        words = " ".join(schema.read_text() for schema in _SCHEMAS[version:])
         marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA.read_text()} {marks} COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE; {words} {marks} COMMIT;")
 
 
 def create(path: Path) -> None:

@@ -1,23 +1,26 @@
 """
-Consumer groups inside one process: who reads which partition, and from where.
+The members of consumer groups in this process: who reads which partition, and from where.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 
 from bus.contract import Message, Partition, Rebalanced
-from bus.log import Log
-from penstock.errors import Fenced, Unavailable
+from bus.log import Log, Seat, fenced
+from penstock.errors import Unavailable
 
 _log = logging.getLogger(__name__)
+
+_ID_BYTES = 16
 
 
 class Group:
     """
-    The members of one consumer group on one topic.
+    The members that one consumer group on one topic has here.
     """
 
     def __init__(self, log: Log, topic: str, name: str) -> None:
@@ -29,11 +32,10 @@ class Group:
 
     async def join(self, member: Member) -> None:
         """
-        Give *member* its share of the partitions.
+        Give *member* its share of the partitions, as far as they are free or another member's here.
         """
-        async with self._changing:
-            self.members.append(member)
-            await self._rebalance()
+        self.members.append(member)
+        await self.balance()
 
     async def leave(self, member: Member) -> None:
         """
@@ -43,7 +45,16 @@ class Group:
             if member in self.members:
                 self.members.remove(member)
                 member.drop(member.assigned)
-                await self._rebalance()
+                await self.log.leave(member.seat)
+        await self.balance()
+
+    async def balance(self) -> None:
+        """
+        Give up what others should read, and take what is ours, until nothing moves.
+        """
+        async with self._changing:
+            while self.members and await self._step():
+                pass
 
     def wake(self) -> None:
         """
@@ -54,38 +65,37 @@ class Group:
 
     def abandon(self) -> None:
         """
-        End with the bus: nobody takes over.
+        End with the bus.
         """
         for member in self.members:
             member.abandon()
 
-    async def _rebalance(self) -> None:
-        if not self.members:
-            return
-        partitions = [Partition(self.topic, number) for number in range(self.log.topics[self.topic])]
-        shares = share(partitions, [member.assigned for member in self.members])
-        for member, mine in zip(self.members, shares, strict=True):
-            await member.revoke([partition for partition in member.assigned if partition not in mine])
+    async def _step(self) -> bool:
+        """
+        Look at the shares once; True when something was given up, which others here may want.
+        """
+        shares = await self.log.settle(self.name, self.topic, [member.seat.member for member in self.members])
+        held = {
+            member: {Partition(self.topic, one): epoch for one, epoch in shares[member.seat.member].held.items()}
+            for member in self.members
+            if member.seat.member in shares
+        }
+        freed = False
+        for member, mine in held.items():
+            leaving = [Partition(self.topic, number) for number in shares[member.seat.member].leaving]
+            await member.revoke(
+                [one for one in member.assigned if one in leaving or member.epoch(one) != mine.get(one)]
+            )
+            if leaving:
+                await self.log.release(member.seat, leaving)
+                freed = True
+            for one in leaving:
+                del mine[one]
         stored = self.log.positions(self.name, self.topic)
-        for member, mine in zip(self.members, shares, strict=True):
-            await member.assign({one: stored.get(one, 0) for one in mine if one not in member.assigned})
-
-
-def share(partitions: Sequence[Partition], held: Sequence[Iterable[Partition]]) -> list[list[Partition]]:
-    """
-    Divide *partitions* evenly among the members, moving as few as possible of what they *held*.
-    """
-    least, spare = divmod(len(partitions), len(held))
-    shares: list[list[Partition]] = []
-    for current in map(list, held):
-        most = least + (1 if spare and len(current) > least else 0)
-        spare -= most - least
-        shares.append(current[:most])
-    kept = {partition for mine in shares for partition in mine}
-    free = [partition for partition in partitions if partition not in kept]
-    while free:
-        min(shares, key=len).append(free.pop(0))
-    return shares
+        for member, mine in held.items():
+            new = {one: epoch for one, epoch in mine.items() if one not in member.assigned}
+            await member.assign({one: stored.get(one, 0) for one in new}, new)
+        return freed
 
 
 class Member:
@@ -101,6 +111,9 @@ class Member:
         on_revoked: Rebalanced | None = None,
     ) -> None:
         self._group = group
+        self.seat = Seat(group.name, group.topic, secrets.token_bytes(_ID_BYTES))
+        self._epochs: dict[Partition, int] = {}
+        """For the how manieth time somebody reads each assigned partition."""
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._next: dict[Partition, int] = {}
@@ -119,11 +132,18 @@ class Member:
         """
         return list(self._next)
 
+    def epoch(self, partition: Partition) -> int | None:
+        """
+        Return under which epoch *partition* is read here.
+        """
+        return self._epochs.get(partition)
+
     async def fetch(self, most: int, *, wait: float) -> list[Message]:
         """
         Return up to *most* messages, waiting up to *wait* seconds for the first.
         """
         until = asyncio.get_running_loop().time() + wait
+        self._group.log.watch(wait)
         while True:
             self._check()
             self._news.clear()
@@ -154,11 +174,9 @@ class Member:
         """
         self._check()
         if lost := sorted(partition for partition in positions if partition not in self._next):
-            names = ", ".join(f"{one.topic}/{one.number}" for one in lost)
-            message = f"group {self._group.name!r} gave {names} to another member; drop what was read from there"
-            raise Fenced(message)
+            raise fenced(self.seat, lost)
         if positions:
-            await self._group.log.store(self._group.name, positions)
+            await self._group.log.store(self.seat, positions, {one: self._epochs[one] for one in positions})
 
     async def committed(self) -> dict[Partition, int]:
         """
@@ -215,6 +233,7 @@ class Member:
         """
         for partition in partitions:
             self._next.pop(partition, None)
+            self._epochs.pop(partition, None)
         self._paused.difference_update(partitions)
         self._held.difference_update(partitions)
 
@@ -227,13 +246,14 @@ class Member:
             await self._tell(self._on_revoked, partitions)
             self.drop(partitions)
 
-    async def assign(self, positions: Mapping[Partition, int]) -> None:
+    async def assign(self, positions: Mapping[Partition, int], epochs: Mapping[Partition, int]) -> None:
         """
         Take partitions over at their stored *positions*.
         """
         if positions:
             self._held.update(positions)  # nothing is fetched before the callback has heard of it
             self._next.update(positions)
+            self._epochs.update(epochs)
             await self._tell(self._on_assigned, list(positions))
             self._held.difference_update(positions)
             self.wake()

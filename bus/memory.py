@@ -5,12 +5,14 @@ A bus that lives as long as its process: for tests, previews and trying things o
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 
 from bus.contract import Message, Partition, Position
 from bus.local import LocalBus
-from bus.log import MOST_READ_BYTES, Heard, Placed, Span, unheard
+from bus.log import MOST_READ_BYTES, Heard, Placed, Seat, Span, fenced, unheard
+from bus.roster import Roster, Share
 from penstock.clock import Clock
 
 _APPENDED = attrgetter("timestamp_ms")
@@ -25,6 +27,7 @@ class MemoryLog:
         self._clock = clock
         self._logs: dict[Partition, list[Message]] = {}
         self._positions: dict[str, dict[Partition, int]] = {}
+        self._rosters: dict[tuple[str, str], Roster] = defaultdict(Roster)
         self._heard: Heard = unheard
         self.topics: dict[str, int] = {}
         self.spans: dict[Partition, Span] = {}
@@ -66,11 +69,31 @@ class MemoryLog:
     def readers(self, partition: Partition) -> dict[str, int]:
         return {group: stored[partition] for group, stored in self._positions.items() if partition in stored}
 
-    def listen(self, heard: Heard) -> None:
+    def listen(self, heard: Heard, _shifted: Callable[[], None]) -> None:
         self._heard = heard
 
-    async def store(self, group: str, positions: Mapping[Partition, int]) -> None:
-        self._positions.setdefault(group, {}).update(positions)
+    async def start(self, group: str, positions: Mapping[Partition, int]) -> None:
+        self._positions[group] = dict(positions) | self._positions.get(group, {})
+
+    async def store(self, by: Seat, positions: Mapping[Partition, int], epochs: Mapping[Partition, int]) -> None:
+        numbers = {partition.number: epoch for partition, epoch in epochs.items()}
+        if lost := self._rosters[by.group, by.topic].lost(by.member, numbers):
+            raise fenced(by, [Partition(by.topic, number) for number in lost])
+        self._positions.setdefault(by.group, {}).update(positions)
+
+    async def settle(self, group: str, topic: str, members: Sequence[bytes]) -> dict[bytes, Share]:
+        return self._rosters[group, topic].settle(members, self.topics[topic])
+
+    async def release(self, by: Seat, partitions: Sequence[Partition]) -> None:
+        self._rosters[by.group, by.topic].release(by.member, [one.number for one in partitions])
+
+    async def leave(self, by: Seat) -> None:
+        self._rosters[by.group, by.topic].leave(by.member)
+
+    def watch(self, seconds: float) -> None:
+        """
+        Nobody else publishes.
+        """
 
     async def trim(self, partition: Partition, before_ms: int, most: int) -> int:
         log = self._logs[partition]

@@ -101,17 +101,10 @@ async def offsets_at(
     if start == "now":
         return ends
     if isinstance(start, Mapping):
-        firsts = await consumer.beginning_offsets(partitions)
-        return {one: _within(start.get(one.partition, ends[one]), firsts[one], ends[one]) for one in partitions}
+        # One that the log does not have any more is stored as it is: who reads from there sees what is lost.
+        return {one: start.get(one.partition, ends[one]) for one in partitions}
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, start))
     return {one: found[one].offset if found.get(one) else ends[one] for one in partitions}
-
-
-def _within(known: int, first: int, end: int) -> int:
-    """
-    Return *known* while the log still has it, else the oldest it has.
-    """
-    return known if first <= known <= end else first
 
 
 def _knows(start: Start, missing: Collection[Partition]) -> bool:
@@ -126,8 +119,8 @@ def unplaced(cluster: Cluster, group: str, missing: Collection[Partition]) -> In
     topic = min(missing).topic
     numbers = ",".join(str(one.number) for one in sorted(missing))
     hint = (
-        "partitions were added, or positions deleted; stop the workers, let the group read them from the start with "
-        f"kafka-consumer-groups.sh --bootstrap-server {cluster} --group {group} --topic {topic}:{numbers} "
-        "--reset-offsets --to-earliest --execute, and start again"
+        "partitions were added, or positions deleted; stop every worker, then `penstock bus repartition`; or let the "
+        f"group read them from the start with kafka-consumer-groups.sh --bootstrap-server {cluster} --group {group} "
+        f"--topic {topic}:{numbers} --reset-offsets --to-earliest --execute, and start again"
     )
     return Invalid(f"group {group!r} has no position in {names}", where=f"Kafka {cluster}", hint=hint)

@@ -11,8 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from bus.cluster import Cluster
+from bus.contract import TopicFacts
 from bus.limits import MOST_MESSAGE_BYTES, check_topic
 from bus.mishaps import told
+from bus.topic_ids import topic_id
 from penstock.errors import Invalid, Unavailable
 
 ADMIN_WITHIN = 30.0  # seconds
@@ -53,6 +55,22 @@ class Topics:
             await self._look(topic)
         return self._counts.get(topic)
 
+    async def anew(self, topic: str) -> int | None:
+        """
+        Return the partition count of *topic* at this moment; None when there is no such topic.
+        """
+        return await self._look(topic)
+
+    async def facts(self, topic: str) -> TopicFacts | None:
+        """
+        Return what *topic* is at this moment; None when there is none.
+        """
+        count = await self.anew(topic)
+        if count is None:
+            return None
+        async with told("tell topics apart", within=ADMIN_WITHIN):
+            return TopicFacts(count, await topic_id(self._admin, topic))
+
     async def _look(self, topic: str) -> int | None:
         async with told("list its topics", within=ADMIN_WITHIN):
             # All of them: asking for one by name would make it on clusters that create topics by themselves.
@@ -86,11 +104,7 @@ class Topics:
     def _changed(self, topic: str, count: int, wanted: int) -> Invalid:
         hint = f"set `hub.bus.partitions` back to {count}"
         if count < wanted:
-            hint += (
-                "; to have more, stop all workers once `penstock runs` shows nothing waiting, then: kafka-topics.sh "
-                f"--bootstrap-server {self._cluster} --alter --topic {topic} --partitions {wanted}, and "
-                "kafka-consumer-groups.sh --reset-offsets --to-earliest for the new partitions of every group"
-            )
+            hint += ", or add them: stop every worker, `penstock run --once`, then `penstock bus repartition`"
         message = f"topic {topic!r} has {count} partitions, not {wanted}; keys would change places"
         return Invalid(message, where=f"Kafka {self._cluster}", hint=hint)
 
