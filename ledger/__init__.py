@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from ledger import sqlite
 from ledger.base import Seen
 from ledger.book import Book, never
 from ledger.contract import (
@@ -17,38 +18,44 @@ from ledger.contract import (
     Claim,
     Known,
     Ledger,
+    Loss,
     NewRun,
     PickedUp,
     RunQuery,
     Step,
+    TopicEntry,
     WriteIntent,
     run_id,
 )
 from ledger.lease import Lease
+from ledger.parcels import Parcel
 from ledger.retention import DETAILS
-from ledger.store import Store
 from penstock.clock import Clock
 from penstock.errors import Invalid, Unreachable
 
 __all__ = [
+    "LEASE",
     "Busy",
     "CallSlot",
     "Cap",
     "Claim",
     "Known",
     "Ledger",
+    "Loss",
     "NewRun",
+    "Parcel",
     "PickedUp",
     "RunQuery",
     "Seen",
     "Step",
+    "TopicEntry",
     "WriteIntent",
     "look",
     "open",
     "run_id",
 ]
 
-_LEASE = 30.0  # seconds
+LEASE = 30.0  # seconds
 
 
 async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
@@ -57,14 +64,15 @@ async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
     clock: Clock,
     worker: str | None = None,
     keep: float = DETAILS,
-    lease: float = _LEASE,
+    lease: float = LEASE,
     read_only: bool = False,
     fail: Callable[[str], None] | None = None,
 ) -> Ledger:
     """
     Open the ledger at *place*: a file, the address of a PostgreSQL server, or None for one in memory.
 
-    Raises `Unreachable` when another process writes the file, or when it cannot be used.
+    A file is shared by the processes of one host. Raises `Unreachable` when another host writes it, or
+    when it cannot be used.
 
     Args:
 
@@ -73,20 +81,22 @@ async def open(  # noqa: A001 # `ledger.open(...)` reads as what it is
         lease: Seconds this process goes on without being able to write.
 
         fail: Called at points where a test may stop the process, after what they name is durable:
-            `claim admit begin reserve settle wait aside`, `done:before done:after`, `finish:before
+            `claim admit join begin reserve settle wait aside`, `done:before done:after`, `finish:before
             finish:after`, and by the writing thread `commit:before commit:after`.
     """
     fail = fail or never
     if isinstance(place, str):
         return _on_server(place, clock=clock, worker=worker, keep=keep, lease=lease, read_only=read_only, fail=fail)
-    if not read_only:
-        held = Lease(lease, worker)
-        store = Store.to_write(place, held, now=clock.now_ms(), fail=fail)
-        return Book(store, held, clock=clock, keep=keep, fail=fail)
     if place is None:
-        message = "a ledger in memory cannot be opened to read"
-        raise Invalid(message, hint="give its path")
-    return Book(Store.to_read(place), None, clock=clock, keep=keep, fail=fail)
+        if read_only:
+            message = "a ledger in memory cannot be opened to read"
+            raise Invalid(message, hint="give its path")
+        only = Lease(lease, worker)
+        return Book(sqlite.in_memory(only, now=clock.now_ms(), fail=fail), only, clock=clock, keep=keep, fail=fail)
+    if read_only:
+        return Book(sqlite.to_read(place), None, clock=clock, keep=keep, fail=fail)
+    store, held = await sqlite.to_write(place, seconds=lease, name=worker, now=clock.now_ms(), fail=fail)
+    return Book(store, held, clock=clock, keep=keep, fail=fail)
 
 
 def look(dsn: str) -> Seen:

@@ -5,6 +5,7 @@ What a writer and its readers need to know of the database below them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,14 @@ class Base(Protocol):
     def connect_to_read(self) -> Connection:
         """
         Open a connection that cannot write.
+        """
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """
+        Keep other processes from writing while the context is open, where only one may.
+
+        Connections to write are opened, used, tidied and closed inside of one.
         """
         ...
 

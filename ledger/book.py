@@ -6,21 +6,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal, TypeVar
 
-from ledger import claims, gates, locks, pickup, reading, retention, runs, steps
+from ledger import asks, claims, gates, locks, pickup, reading, retention, runs, settling, steps
+from ledger.caching_book import CachingBook
 from ledger.claims import Claimant
 from ledger.connection import Connection
-from ledger.contract import Busy, Claim, Known, NewRun, PickedUp, RunQuery, WriteIntent
+from ledger.contract import Busy, Claim, Ending, Known, NewRun, PickedUp, WriteIntent
+from ledger.estate_book import EstateBook
+from ledger.facts_book import FactsBook
+from ledger.ids import Ids
 from ledger.lease import Lease
+from ledger.limiting import Limiting
 from ledger.locks import Locks
+from ledger.pacing_book import PacingBook
+from ledger.pausing_book import PausingBook
 from ledger.queries import queries
-from ledger.runs import Until
-from ledger.session import ID_BYTES, Means, OpenStep, open_step
+from ledger.questions_book import QuestionsBook
+from ledger.returning import Failure
+from ledger.returning_book import ReturningBook
+from ledger.runs import End, Until
+from ledger.sending_book import SendingBook
+from ledger.session import Means, OpenStep, open_step
+from ledger.settling import Member
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
@@ -30,8 +41,6 @@ from schemas.entries import (
     ActionClass,
     AsideReason,
     GateEntry,
-    Run,
-    RunDetail,
     StepKind,
     Verdict,
     WaitReason,
@@ -42,6 +51,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SECOND = 1000  # ms
+_PICK_UP = "picking up"
 
 
 def never(_point: str) -> None:
@@ -50,7 +60,9 @@ def never(_point: str) -> None:
     """
 
 
-class Book:
+class Book(
+    FactsBook, SendingBook, QuestionsBook, Limiting, ReturningBook, PausingBook, PacingBook, CachingBook, EstateBook
+):
     """
     `ledger.contract.Ledger`, which documents every method.
     """
@@ -70,6 +82,10 @@ class Book:
         self._keep = keep
         self._fail = fail
         self._writes = lease is not None
+        self._ids = Ids()
+        self._means = Means(store=store, lease=self.lease, clock=clock, fail=fail, ids=self._ids)
+        self._unsure: dict[str, bytes] = {}
+        """Ids of claims that failed, and may have been won all the same: the next try is made under the same."""
         self.secret = store.secret
 
     @property
@@ -85,19 +101,27 @@ class Book:
     async def conclude(self, run: NewRun, verdict: Verdict, why: str | None, *, body: bytes | None = None) -> None:
         now, why = self.clock.now_ms(), _hidden(why)
         await self.store.write(
-            lambda connection: runs.conclude(connection, run, verdict, why=why, body=body, now=now), locks.of(run)
+            lambda connection: runs.conclude(connection, run, verdict, why=why, body=body, now=now),
+            locks.of(run, asks=partial(asks.start, run)),
         )
 
     async def redelivered(self, runs_: Sequence[str]) -> None:
         named = [{"run": bytes.fromhex(run)} for run in runs_]
-        await self.store.write(
-            lambda connection: connection.executemany(queries["count_delivery"], named), Locks(runs=tuple(runs_))
-        )
+
+        def count(connection: Connection) -> None:
+            for one in named:
+                connection.execute(queries["count_delivery"], one)
+
+        await self.store.write(count, Locks(runs=tuple(runs_)))
 
     async def claim(self, run: NewRun) -> Claim | Known | Busy:
-        by = self._claimant()
+        by = self._claimant(run.run)
         claimed = await self._unless_cancelled(
-            lambda connection: claims.claim(connection, run, by), _claim_in, locks.of(run, worker=by.worker)
+            run.run,
+            by,
+            lambda connection: claims.claim(connection, run, by),
+            _claim_in,
+            locks.of(run, worker=by.worker, asks=partial(asks.start, run)),
         )
         if isinstance(claimed, Claim):
             self._fail("claim")
@@ -108,19 +132,46 @@ class Book:
     ) -> None:
         now = self.clock.now_ms()
         until = Until(reason=reason, due_at=due_at, gate=gate)
-        await self.store.write(lambda connection: claims.admit(connection, run, body, until, now), locks.of(run))
+        needs = locks.of(run, asks=partial(asks.start, run))
+        await self.store.write(lambda connection: claims.admit(connection, run, body, until, now), needs)
         self._fail("admit")
 
+    async def settle(self, run: NewRun, body: bytes, *, quiet: float, most: float, changed: Sequence[str] = ()) -> None:
+        now = self.clock.now_ms()
+        due_at, until = (now + int(seconds * _SECOND) for seconds in (quiet, most))
+        member = Member(due_at=due_at, until=until, changed=tuple(changed))
+        await self.store.write(lambda connection: settling.join(connection, run, body, member, now), locks.of(run))
+        self._fail("join")
+
+    async def hurry(self, pipeline: str, *, within: float) -> None:
+        named = {"pipeline": pipeline, "due_at": self.clock.now_ms() + int(within * _SECOND)}
+        await self.store.write(partial(settling.hurry, named=named), locks.ALONE)
+
     async def pick_up(self, pipelines: Sequence[str], most: int) -> list[PickedUp]:
-        by, names = self._claimant(), tuple(pipelines)
+        by, names = self._claimant(_PICK_UP), tuple(pipelines)
         return await self._unless_cancelled(
+            _PICK_UP,
+            by,
             lambda connection: pickup.pick_up(connection, names, most, by),
+            lambda found: [one.claim for one in found],
+            Locks(worker=by.worker, alone=True),
+        )
+
+    async def pick_up_late(self, pipeline: str, *, began_before: int, most: int) -> list[PickedUp]:
+        what = f"late ones of {pipeline}"
+        by = self._claimant(what)
+        return await self._unless_cancelled(
+            what,
+            by,
+            lambda connection: pickup.pick_up_late(connection, pipeline, began_before, most=most, by=by),
             lambda found: [one.claim for one in found],
             Locks(worker=by.worker, alone=True),
         )
 
     async def next_due(self, pipelines: Sequence[str]) -> int | None:
         now, names = self.clock.now_ms(), tuple(pipelines)
+        if _PICK_UP in self._unsure:
+            return now  # it may have won lanes that nobody works on
         return await self.store.read(lambda connection: pickup.next_due(connection, names, now))
 
     async def wait(
@@ -142,17 +193,29 @@ class Book:
     async def aside(self, claim: Claim, reason: AsideReason, body: bytes, *, why: str) -> None:
         now, told = self.clock.now_ms(), LIVE.hide(why)
         await self.store.write(
-            lambda connection: runs.aside(connection, claim, body, reason=reason, why=told, now=now), locks.of(claim)
+            lambda connection: runs.aside(connection, claim, body, reason=reason, why=told, now=now),
+            locks.of(claim, asks=partial(asks.end, claim)),
         )
         self._fail("aside")
 
     async def finish(
-        self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None
+        self,
+        claim: Claim,
+        verdict: Verdict,
+        *,
+        why: str | None = None,
+        body: bytes | None = None,
+        failed: Failure | None = None,
+        superseded_by: str | None = None,
+        ending: Ending | None = None,
     ) -> None:
         self._fail("finish:before")
         now, why = self.clock.now_ms(), _hidden(why)
+        end = End(verdict=verdict, why=why, body=body, failed=failed, superseded_by=superseded_by, now=now)
+        before = None if ending is None else ending.keep
+        asked = partial(asks.end, claim, () if ending is None else ending.asks())
         await self.store.write(
-            lambda connection: runs.finish(connection, claim, verdict, why=why, body=body, now=now), locks.of(claim)
+            lambda connection: runs.finish(connection, claim, end, before), locks.of(claim, asks=asked)
         )
         self._fail("finish:after")
 
@@ -172,6 +235,7 @@ class Book:
         input_hash: str = "",
         write: WriteIntent | None = None,
         anew: bool = False,
+        new: bool = False,
     ) -> AbstractAsyncContextManager[OpenStep]:
         plan = Plan(
             name=name,
@@ -181,16 +245,12 @@ class Book:
             input_hash=input_hash,
             write=write,
             anew=anew,
-            token=secrets.token_bytes(ID_BYTES),
+            token=self._ids.new(),
         )
-        means = Means(store=self.store, lease=self.lease, clock=self.clock, fail=self._fail)
-        return open_step(means, claim, plan)
+        return open_step(self._means, claim, plan, new=new)
 
     async def answer(self, run: str, step: str, generation: int) -> tuple[object, bool] | None:
         return await self.store.read(lambda connection: steps.answer(connection, run, step, generation))
-
-    async def last_write(self, pipeline: str, connection: str, record: str, step: str) -> WriteEntry | None:
-        return await self.store.read(lambda c: reading.last_write(c, pipeline, connection, record, step))
 
     async def writes_of(self, connection: str, record: str, since: int) -> list[WriteEntry]:
         return await self.store.read(lambda c: reading.writes_of(c, connection, record, since))
@@ -208,56 +268,6 @@ class Book:
     async def gates(self) -> list[GateEntry]:
         return await self.store.read(gates.shut_ones)
 
-    # ---- facts and retention ----------------------------------------------------------------
-
-    async def positions(self, pipeline: str, topic: str) -> dict[int, int]:
-        named = {"pipeline": pipeline, "topic": topic}
-        rows = await self.store.read(lambda connection: connection.execute(queries["positions"], named).fetchall())
-        return {int(row["part"]): int(row["next_off"]) for row in rows}
-
-    async def keep_positions(self, pipeline: str, topic: str, positions: Mapping[int, int]) -> None:
-        now = self.clock.now_ms()
-        rows = [
-            {"pipeline": pipeline, "topic": topic, "part": part, "next_off": offset, "now": now}
-            for part, offset in sorted(positions.items())
-        ]
-
-        def keep(connection: Connection) -> None:
-            for row in rows:
-                connection.execute(queries["keep_position"], row)
-
-        await self.store.write(keep, locks.ALONE)
-
-    async def remember_config(self, config_hash: str, body: str) -> None:
-        named = {"config_hash": config_hash, "body": body, "now": self.clock.now_ms()}
-        await self.store.write(lambda connection: connection.execute(queries["remember_config"], named), locks.ALONE)
-
-    async def horizon(self) -> int:
-        return await self.store.read(retention.horizon)
-
-    async def prune(self, now: int | None = None) -> int:
-        at = self.clock.now_ms() if now is None else now
-        details, identities = (int(at - seconds * _SECOND) for seconds in (self._keep, retention.IDENTITIES))
-        pruned = 0
-        while found := await self.store.write(lambda connection: retention.prune(connection, details), locks.ALONE):
-            pruned += found
-        await self.store.write(lambda connection: retention.forget(connection, identities), locks.ALONE)
-        return pruned
-
-    # ---- reading ----------------------------------------------------------------------------
-
-    async def runs(self, query: RunQuery) -> list[Run]:
-        return await self.store.read(lambda connection: reading.runs(connection, query))
-
-    async def detail(self, run: str) -> RunDetail | None:
-        return await self.store.read(lambda connection: reading.detail(connection, run))
-
-    async def spent(self, scope: str, period: str) -> tuple[int, int]:
-        return await self.store.read(lambda connection: reading.spent(connection, scope, period))
-
-    async def counts(self, pipelines: Sequence[str] | None = None) -> dict[tuple[str, str], int]:
-        return await self.store.read(lambda connection: reading.counts(connection, pipelines))
-
     async def close(self) -> None:
         try:
             if self._writes:
@@ -267,12 +277,17 @@ class Book:
         finally:
             await self.store.close()
 
-    def _claimant(self) -> Claimant:
-        token = secrets.token_bytes(ID_BYTES)
+    def _claimant(self, what: str) -> Claimant:
+        token = self._unsure.pop(what, None) or self._ids.new()
         return Claimant(worker=self.lease.worker, token=token, now=self.clock.now_ms())
 
     async def _unless_cancelled(
-        self, operation: Callable[[Connection], T], claimed: Callable[[T], Sequence[Claim]], needs: Locks
+        self,
+        what: str,
+        by: Claimant,
+        operation: Callable[[Connection], T],
+        claimed: Callable[[T], Sequence[Claim]],
+        needs: Locks,
     ) -> T:
         """
         Run *operation*; when its caller is gone before the end, give up what it claimed.
@@ -280,6 +295,9 @@ class Book:
         future = self.store.write(operation, needs)
         try:
             return await asyncio.shield(future)
+        except Unavailable:
+            self._unsure[what] = by.token
+            raise
         except asyncio.CancelledError:
             future.add_done_callback(lambda ended: self._give_up(ended, claimed))
             raise

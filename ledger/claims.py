@@ -81,8 +81,17 @@ def pick(connection: Connection, lane: Row, by: Claimant, *, probe: bool) -> Pic
     """
     Claim the head of a waiting or orphaned lane, with its event.
     """
+    body = connection.execute(queries["body"], {"run": lane["head"]}).fetchone()["body"]
+    claim = take(connection, head_of(connection, lane, by.now), by)
+    return PickedUp(claim=claim, body=body, gate=lane["gate"], probe=probe)
+
+
+def head_of(connection: Connection, lane: Row, now: int) -> Claim:
+    """
+    Return the head of a lane as a claim that holds nothing yet.
+    """
     head = connection.execute(queries["known_run"], {"run": lane["head"]}).fetchone()
-    old = Claim(
+    return Claim(
         run=lane["head"].hex(),
         tenant=lane["tenant"],
         pipeline=lane["pipeline"],
@@ -91,9 +100,12 @@ def pick(connection: Connection, lane: Row, by: Claimant, *, probe: bool) -> Pic
         generation=head["generation"],
         attempts=head["attempts"],
         reason=head["reason"],
+        came_back=head["seq"] != head["first_seq"],
+        insist=bool(head["insist"]),
+        began_at=now if head["started_at"] is None else head["started_at"],
+        queued_at=(head["bus_time"] or None) if head["started_at"] is None and head["reason"] == "behind" else None,
+        burst=lanes.burst_of(head),
     )
-    body = connection.execute(queries["body"], {"run": lane["head"]}).fetchone()["body"]
-    return PickedUp(claim=take(connection, old, by), body=body, gate=lane["gate"], probe=probe)
 
 
 def abandon(connection: Connection, claim: Claim) -> None:
@@ -108,7 +120,18 @@ def _start(connection: Connection, new: NewRun, by: Claimant) -> Claim:
     runs.add(connection, new, seq=fence, state="running", now=by.now, fence=fence, started_at=by.now)
     shown = {"fence": fence, "seq": fence, "due_at": None, "gate": None}
     connection.execute(queries["add_lane"], lanes.values(new) | by._asdict() | shown)
-    return _claim_of(connection, new, fence)
+    return Claim(
+        run=new.run,
+        tenant=new.tenant,
+        pipeline=new.pipeline,
+        lane=new.lane,
+        fence=fence,
+        generation=0,
+        attempts=0,
+        began_at=by.now,
+        queued_at=new.bus_time or None,
+        new=True,
+    )
 
 
 def _claim_of(connection: Connection, new: NewRun, fence: int) -> Claim:
@@ -121,4 +144,8 @@ def _claim_of(connection: Connection, new: NewRun, fence: int) -> Claim:
         fence=fence,
         generation=row["generation"],
         attempts=row["attempts"],
+        came_back=row["seq"] != row["first_seq"],
+        insist=bool(row["insist"]),
+        began_at=row["started_at"],
+        burst=lanes.burst_of(row),
     )

@@ -13,231 +13,45 @@ statement and each a test:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from schemas.entries import (
-    ActionClass,
-    AsideReason,
-    GateEntry,
-    ModelCall,
-    Run,
-    RunDetail,
-    State,
-    StepKind,
-    Verdict,
-    WaitReason,
-    WriteEntry,
-)
+from ledger.caching import Caching
+from ledger.estate import Estates
+from ledger.facts import Facts, Loss, TopicEntry
+from ledger.gating import Gating
+from ledger.limits import Limits
+from ledger.offer import Busy, Claim, Known, NewRun, PickedUp, run_id
+from ledger.pacing import Pacing
+from ledger.pausing import Pausing
+from ledger.questions import Questions, RunQuery
+from ledger.returning import Failure, Returning
+from ledger.sending import Sending
+from ledger.stepping import CallSlot, Cap, Ending, Step, Stepping, WriteIntent
+from schemas.entries import AsideReason, Verdict, WaitReason
 
-
-def run_id(tenant: str, pipeline: str, source: str, event_id: str) -> str:
-    """
-    Return the identity of one event through one pipeline: never the offset, key or configuration.
-    """
-    text = f"{tenant}\x00{pipeline}\x00{source}\x00{event_id}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
-    """
-    A run as the executor offers it to the ledger.
-    """
-
-    tenant: str = ""
-    pipeline: str
-    lane: str
-    """The key that keeps order; `event:<id>` for a keyless event."""
-    source: str
-    event_id: str
-    subject: str
-    body_hash: str
-    config_hash: str
-    topic: str
-    partition: int
-    offset: int
-    bus_time: int
-
-    @property
-    def run(self) -> str:
-        """
-        The run's id.
-        """
-        return run_id(self.tenant, self.pipeline, self.source, self.event_id)
+__all__ = [
+    "Busy",
+    "CallSlot",
+    "Cap",
+    "Claim",
+    "Ending",
+    "Known",
+    "Ledger",
+    "Loss",
+    "NewRun",
+    "PickedUp",
+    "RunQuery",
+    "Step",
+    "TopicEntry",
+    "WriteIntent",
+    "run_id",
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """
-    What the ledger already knows of a run.
-    """
-
-    state: State
-    verdict: Verdict | None
-    body_hash: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """
-    The right to work on one run: void as soon as the lane's fence moves.
-    """
-
-    run: str
-    tenant: str
-    pipeline: str
-    lane: str
-    fence: int
-    generation: int
-    attempts: int
-    """Failed attempts of the event itself so far."""
-    reason: str | None = None
-    """Why it waited before this claim; None on the first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Busy:
-    """
-    The lane is held by another run or worker: admit the run, then pass its offset.
-    """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PickedUp:
-    """
-    A waiting run that is due now, claimed, with its event.
-    """
-
-    claim: Claim
-    body: bytes
-    """The event in structured JSON form."""
-    gate: str | None = None
-    """The gate it waited at; it is that gate's probe when *probe* is true."""
-    probe: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cap:
-    """
-    Money at most for one scope in one period.
-    """
-
-    scope: str
-    """`pipeline:<name>`, later also hub, label, tenant, user, key."""
-    period: str
-    """`2026-11-24`, `2026-11` or `-`."""
-    limit: int
-    """Micro-USD."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteIntent:
-    """
-    What a write step is about to change; stored before the request, so that an echo is recognised.
-    """
-
-    connection: str
-    record: str
-    fields: Mapping[str, str]
-    """Name of each field its echo reports as changed, and the hash of the value written to it."""
-    value_hash: str
-    """Hash of the rendered arguments."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunQuery:
-    """
-    Which runs to list, newest first; every field narrows.
-    """
-
-    pipeline: str | None = None
-    subject: str | None = None
-    verdict: Verdict | None = None
-    state: State | None = None
-    since: int | None = None
-    """UTC milliseconds, on `created_at`."""
-    until: int | None = None
-    limit: int = 50
-
-
-class CallSlot(Protocol):
-    """
-    One provider call under a reservation: held, then settled, released or (after a crash) swept.
-    """
-
-    call: str
-
-    async def settle(self, entry: ModelCall, *, with_step: bool = False) -> None:
-        """
-        Book what the call really cost (`entry.cost`, also above the reservation) and keep the entry.
-
-        *with_step* books it in the transaction that ends the step, or before its next call: a crash
-        in between finds either a call without an end or an answer that is kept.
-        """
-        ...
-
-    async def release(self, entry: ModelCall) -> None:
-        """
-        Give the reservation back: no byte left us.
-        """
-        ...
-
-
-class Step(Protocol):
-    """
-    One step of a run between its begin and its end.
-    """
-
-    found: Literal["fresh", "done", "unknown"]
-    """`done`: use `result`, do nothing. `unknown`: an earlier attempt may have taken effect."""
-    result: Any
-    """What the done step ended with; JSON data."""
-    key: str
-    """Idempotency key = sha256(run, step, generation), 64 hex digits: stable over attempts."""
-    attempts: int
-    """Begins so far, this one included."""
-    first_at: int
-    """UTC ms of the first begin: how long the other system may have had our key."""
-    quiet_at: int
-    """`unknown` only: UTC ms after which the earlier request can no longer arrive."""
-
-    def local_fence(self) -> None:
-        """
-        Raise `Fenced` when this worker has lost its lease, `Unavailable` when the ledger could not be
-        written for a whole lease (nothing new may leave); no input or output.
-        """
-        ...
-
-    async def fence(self) -> None:
-        """
-        Raise `Fenced` when the ledger says the lane's fence has moved; a read past the queue.
-        """
-        ...
-
-    async def done(self, result: Any, *, receipt: Any = None, version: str | None = None) -> None:
-        """
-        End the step: keep its result, close its write. Raises `Fenced` when the fence moved; the
-        result of an `ask` is kept even then, and waited with while the disk is full.
-        """
-        ...
-
-    def call(
-        self, *, amount: int, caps: Sequence[Cap], per_event: int | None = None
-    ) -> AbstractAsyncContextManager[CallSlot]:
-        """
-        Reserve *amount* micro-USD under every cap, then give a slot for one provider call.
-
-        Raises `OverBudget` before anything is sent. Left without settle or release, the whole
-        amount is settled: what may have been billed is booked.
-        """
-        ...
-
-
-class Ledger(Protocol):
+class Ledger(
+    Stepping, Gating, Facts, Sending, Questions, Limits, Returning, Pausing, Pacing, Caching, Estates, Protocol
+):
     """
     Lanes, runs, steps, writes, answers, calls and money.
     """
@@ -252,8 +66,6 @@ class Ledger(Protocol):
         """
         ...
 
-    # ---- runs -------------------------------------------------------------------------------
-
     async def recognise(self, runs: Sequence[str]) -> dict[str, Known]:
         """
         Return what is known of these run ids; unknown ones are absent. One query.
@@ -264,7 +76,7 @@ class Ledger(Protocol):
         """
         Make a run final that never started (filtered, own-write, dead on arrival, stale …).
 
-        A run that exists already is counted as redelivered and left alone.
+        A run that exists already is counted as redelivered and left alone. A dead one leaves its dead letter.
         """
         ...
 
@@ -291,10 +103,33 @@ class Ledger(Protocol):
         """
         ...
 
+    async def settle(self, run: NewRun, body: bytes, *, quiet: float, most: float, changed: Sequence[str] = ()) -> None:
+        """
+        Let a run stand for the burst of its lane; then its offset may be passed.
+
+        It is due after *quiet* seconds without another, *most* seconds after the burst's first event at
+        the latest. Members that still settle and have begun no step end `superseded`. A run that exists
+        keeps its time, and only gets its body.
+        """
+        ...
+
+    async def hurry(self, pipeline: str, *, within: float) -> None:
+        """
+        Let what settles in *pipeline* be due in *within* seconds at the latest: its `settle` was shortened.
+        """
+        ...
+
     async def pick_up(self, pipelines: Sequence[str], most: int) -> list[PickedUp]:
         """
         Claim up to *most* waiting heads: due ones, ones behind an open gate (oldest first), and one
         probe per gate whose `probe_at` has come.
+        """
+        ...
+
+    async def pick_up_late(self, pipeline: str, *, began_before: int, most: int) -> list[PickedUp]:
+        """
+        Claim up to *most* heads that wait for an outage to end and were first tried before UTC ms
+        *began_before*: they are to be given up.
         """
         ...
 
@@ -329,144 +164,28 @@ class Ledger(Protocol):
         ...
 
     async def finish(
-        self, claim: Claim, verdict: Verdict, *, why: str | None = None, body: bytes | None = None
+        self,
+        claim: Claim,
+        verdict: Verdict,
+        *,
+        why: str | None = None,
+        body: bytes | None = None,
+        failed: Failure | None = None,
+        superseded_by: str | None = None,
+        ending: Ending | None = None,
     ) -> None:
         """
         Make the run final and free its lane, in one transaction. Raises `Fenced`.
 
-        *body* is kept with the details, for people and for replay.
+        *body* is kept with the details, for people and for replay. A dead run leaves its dead letter in
+        the same transaction; *failed* says where it died. *superseded_by* is the run that took its place,
+        *ending* the end of its last step, kept together with it.
         """
         ...
 
     async def give_up(self, claim: Claim) -> None:
         """
         Leave the lane to whoever comes, as if this worker had died: no end of the run could be kept.
-        """
-        ...
-
-    # ---- steps ------------------------------------------------------------------------------
-
-    def step(
-        self,
-        claim: Claim,
-        name: str,
-        *,
-        kind: StepKind,
-        action_class: ActionClass | Literal["ai"],
-        timeout: float,
-        input_hash: str = "",
-        write: WriteIntent | None = None,
-        anew: bool = False,
-    ) -> AbstractAsyncContextManager[Step]:
-        """
-        Begin the step, and look after its end: the only protocol for paying and writing.
-
-        *timeout* covers everything from here to the last byte of the request. A done ask is found
-        `fresh` when *input_hash* is another and no delivery was begun, or when *anew* says that the
-        kept answer no longer fits.
-
-        A block left by `UnknownOutcome`, cancellation or an unforeseen exception leaves the step
-        `unknown`; left by any other `PenstockError`, `failed` (surely without effect: may begin
-        again); left without `done()` and without an exception, `failed`. Raises `Fenced`.
-        """
-        ...
-
-    async def answer(self, run: str, step: str, generation: int) -> tuple[Any, bool] | None:
-        """
-        Return the kept result of an `ask` step (also a late one), and whether the run has begun a
-        delivery since; None when there is none.
-        """
-        ...
-
-    async def last_write(self, pipeline: str, connection: str, record: str, step: str) -> WriteEntry | None:
-        """
-        Return the newest `done` write of this pipeline's step on the record.
-        """
-        ...
-
-    async def writes_of(self, connection: str, record: str, since: int) -> list[WriteEntry]:
-        """
-        Return our writes on a record since UTC ms, newest first, open ones included.
-        """
-        ...
-
-    # ---- gates ------------------------------------------------------------------------------
-
-    async def shut(self, gate: str, reason: str, *, probe_at: int) -> None:
-        """
-        Shut *gate*, or put its next probe off.
-        """
-        ...
-
-    async def reopen(self, gate: str) -> None:
-        """
-        Open *gate*: a probe got through. Runs that wait at it become due, oldest first.
-        """
-        ...
-
-    async def gates(self) -> list[GateEntry]:
-        """
-        Return the gates that are not open.
-        """
-        ...
-
-    # ---- positions, cursors, facts ----------------------------------------------------------
-
-    async def positions(self, pipeline: str, topic: str) -> dict[int, int]:
-        """
-        Return how far the pipeline had read each partition of *topic*: next offset by partition number.
-        """
-        ...
-
-    async def keep_positions(self, pipeline: str, topic: str, positions: Mapping[int, int]) -> None:
-        """
-        Keep next offsets per partition, beside the bus that may forget them.
-        """
-        ...
-
-    async def remember_config(self, config_hash: str, body: str) -> None:
-        """
-        Keep the text of a configuration under its hash.
-        """
-        ...
-
-    async def horizon(self) -> int:
-        """
-        Return the UTC ms before which an event without a run may have been known and forgotten: `stale`.
-        """
-        ...
-
-    async def prune(self, now: int | None = None) -> int:
-        """
-        Forget details of runs that have been final long enough, and identities much later.
-
-        Returns how many runs lost their details. Never touches a run that is not final.
-        """
-        ...
-
-    # ---- reading ----------------------------------------------------------------------------
-
-    async def runs(self, query: RunQuery) -> list[Run]:
-        """
-        List runs, newest first.
-        """
-        ...
-
-    async def detail(self, run: str) -> RunDetail | None:
-        """
-        Return everything known of a run, by its id or an unambiguous prefix of at least 6 digits.
-        """
-        ...
-
-    async def spent(self, scope: str, period: str) -> tuple[int, int]:
-        """
-        Return (spent, reserved) in micro-USD.
-        """
-        ...
-
-    async def counts(self, pipelines: Sequence[str] | None = None) -> dict[tuple[str, str], int]:
-        """
-        Return how many runs each (pipeline, verdict or state) has.
         """
         ...
 

@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from ledger.migrations import statements
 from ledger.queries import queries, read
 
 _FOLDER = Path(__file__).with_name("sql") / "postgres"
@@ -43,12 +44,14 @@ def tables() -> list[str]:
     """
     Return the statements that make the tables.
     """
-    schema = _COMMENT.sub("", Path(__file__).with_name("schema.sql").read_text())
-    made = [_of_table(part.strip()) for part in schema.split(";\n") if part.strip()]
+    made = [defined(statement) for statement in statements(Path(__file__).with_name("schema.sql"))]
     return [*made, "CREATE SEQUENCE counter"]
 
 
-def _of_table(statement: str) -> str:
+def defined(statement: str) -> str:
+    """
+    Return a statement that makes or changes a table.
+    """
     for pattern, words in _TABLES:
         statement = pattern.sub(words, statement)
     return statement

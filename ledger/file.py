@@ -8,17 +8,20 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
 from ledger import connection as contract
+from ledger import migrations
+from ledger.lease import CALLED_DEAD
 from ledger.locks import Locks, Place, Sum
 from ledger.queries import queries
-from penstock.errors import Unavailable, Unreachable
+from penstock.errors import Fenced, Unavailable, Unreachable
+from penstock.lock import Kept, Turn
 
 _log = logging.getLogger(__name__)
 
-SCHEMA = 1
 NOBODY = bytes(16)
 """
 The worker that holds abandoned lanes; dead from the start.
@@ -44,7 +47,7 @@ _PRIMARY = 0xFF  # the low byte of an extended SQLite result code
 
 class FileConnection(sqlite3.Connection):
     """
-    SQLite's connection; it needs no locks, since one thread of one process writes.
+    SQLite's connection; it needs no locks, since one thread at a time writes.
     """
 
     def lock(self, _places: Iterable[Place], _sums: Iterable[Sum]) -> None:
@@ -60,8 +63,9 @@ class File:
 
     patience = 0.0
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, turn: Turn | None = None) -> None:
         self.path = path
+        self._turn = turn
         self.name = repr(str(path)) if path else "in memory"
         self._since_checkpoint = 0
         self._wal_bytes = 0
@@ -78,11 +82,20 @@ class File:
         """
         return connect(self.path, read_only=True)
 
-    def begin(self, connection: contract.Connection, _needs: Sequence[Locks]) -> None:
+    def turn(self) -> AbstractContextManager[None]:
+        """
+        Keep the other processes of this host from writing.
+        """
+        return nullcontext() if self._turn is None else self._turn.held()
+
+    def begin(self, connection: contract.Connection, needs: Sequence[Locks]) -> None:
         """
         Begin a transaction that writes.
         """
         connection.execute("BEGIN IMMEDIATE")
+        for worker in {need.worker for need in needs if need.worker is not None}:
+            if connection.execute(queries["vouch"], {"worker": worker}).fetchone() is None:
+                raise Fenced(CALLED_DEAD)
 
     def begin_to_read(self, connection: contract.Connection) -> None:
         """
@@ -101,11 +114,11 @@ class File:
             connection.execute("ROLLBACK")
         return connection
 
-    def away(self, _error: BaseException) -> bool:
+    def away(self, error: BaseException) -> bool:
         """
-        Say no: a disk is not waited for.
+        Say whether another process kept the file too long; then nothing is tried one by one.
         """
-        return False
+        return isinstance(error, Kept)
 
     def translated(self, error: BaseException) -> BaseException:
         """
@@ -160,21 +173,12 @@ def connect(path: Path | None, *, read_only: bool = False) -> FileConnection:
 
 def prepare(connection: contract.Connection, path: Path | None) -> None:
     """
-    Make the tables of a new ledger, inside the caller's transaction, or check those of an old one.
+    Make the tables of a new ledger, inside the caller's transaction, or bring those of an old one up to date.
     """
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
         _create(connection)
-    check(connection, path)
-
-
-def check(connection: contract.Connection, path: Path | None) -> None:
-    """
-    Raise `Unreachable` unless this version can use the file.
-    """
-    found = meta(connection, "schema")
-    if found != SCHEMA:
-        message = f"the ledger {str(path)!r} has schema {found!r}, not {SCHEMA}: use the penstock that made it"
-        raise Unreachable(message)
+    migrations.migrate(connection, "sqlite")
+    migrations.check(connection, repr(str(path)))
 
 
 def meta(connection: contract.Connection, name: str) -> int | bytes | None:
@@ -187,22 +191,22 @@ def meta(connection: contract.Connection, name: str) -> int | bytes | None:
 
 def existing(path: Path) -> FileConnection:
     """
-    Open a ledger for reading, beside the process that writes it.
+    Open a ledger for reading, beside the processes that write it.
     """
     if not path.is_file():
         message = f"there is no ledger at {str(path)!r} yet: `penstock run` makes it"
         raise Unreachable(message)
     connection = connect(path, read_only=True)
-    check(connection, path)
+    migrations.check(connection, repr(str(path)))
     return connection
 
 
 def _create(connection: contract.Connection) -> None:
-    schema = Path(__file__).with_name("schema.sql").read_text()
-    for statement in schema.split(";\n"):
+    for statement in migrations.statements(Path(__file__).with_name("schema.sql")):
         connection.execute(statement)
-    facts = {"schema": SCHEMA, "secret": secrets.token_bytes(_SECRET_BYTES), "counter": 0, "horizon": 0}
+    facts = {"secret": secrets.token_bytes(_SECRET_BYTES), "counter": 0, "horizon": 0}
     connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", facts.items())
+    migrations.keep_facts(connection, migrations.latest())
     connection.execute(queries["add_nobody"], {"worker": NOBODY})
 
 

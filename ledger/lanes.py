@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ledger.connection import Connection
+import orjson
+
+from ledger.bursts import Burst
+from ledger.connection import Connection, Row
 from ledger.contract import Claim, NewRun
 from ledger.queries import queries
 from penstock.errors import Fenced
@@ -38,7 +41,11 @@ def holds(connection: Connection, claim: Claim) -> bool:
     """
     Say whether *claim* still holds its lane.
     """
-    return connection.execute(queries["holds"], values(claim)).fetchone() is not None
+    named = values(claim)
+    lane = connection.execute(queries["lane"], named).fetchone()
+    if lane is None or lane["worker"] is None:
+        return False
+    return bool(lane["fence"] == claim.fence and lane["head"] == named["run"])
 
 
 def hold(connection: Connection, claim: Claim) -> None:
@@ -56,12 +63,18 @@ def fenced(claim: Claim) -> Fenced:
     return Fenced(f"run {claim.run} no longer holds lane {claim.lane!r} of {claim.pipeline!r} (fence {claim.fence})")
 
 
-def pass_on(connection: Connection, claim: Claim, now: int) -> None:
+def following(connection: Connection, named: dict[str, Any]) -> Row | None:
     """
-    Give the lane to its next run in order, or delete it when there is none.
+    Return the oldest run that holds the lane of *named*, beside the run of it.
     """
-    named = values(claim)
-    following = connection.execute(queries["next_of_lane"], named).fetchone()
+    row: Row | None = connection.execute(queries["next_of_lane"], named).fetchone()
+    return row
+
+
+def pass_on(connection: Connection, named: dict[str, Any], following: Row | None, now: int) -> None:
+    """
+    Show *following* as the head of the lane, or delete the lane when there is none.
+    """
     if following is None:
         connection.execute(queries["drop_lane"], named)
         return
@@ -77,3 +90,13 @@ def mirror(due_at: int | None, gate: str | None, now: int) -> tuple[int | None, 
     if gate is not None:
         return None, gate
     return (now if due_at is None else due_at), None
+
+
+def burst_of(run: Row) -> Burst | None:
+    """
+    Return what a run's row stands for; None when it never settled.
+    """
+    if run["burst"] is None:
+        return None
+    kept = orjson.loads(run["burst"])
+    return Burst(count=kept["count"], changed=tuple(kept["changed"]))

@@ -1,8 +1,8 @@
 """
 The lease of this process on what it claims.
 
-On SQLite the file's lock is what keeps others away, also while the machine sleeps; the lease says how
-long this process may go on while it cannot write. Nothing new leaves once it has run out.
+Nothing new leaves once it has run out, and others may take over what this process had. Somebody who was
+called dead though he lives begins anew, and is fenced off from what he had claimed before.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import os
 import secrets
 import socket
 import time
-from pathlib import Path
 from typing import Self
 
+from ledger import lanes
 from ledger.connection import Connection
 from ledger.queries import queries
+from penstock.boot import CLOCK, boot_id, boot_ms
 from penstock.errors import Fenced, Unavailable
 
 ID_BYTES = 16
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS has no BOOTTIME
+CALLED_DEAD = "this worker was called dead by another, after it had not been heard of for its whole lease"
+_GAP = 1.5  # renewals: after a longer silence between us and the ledger, others may have been held up as well
 
 
 class Lease:
     """
-    One worker row, renewed each third of its life.
+    One worker row, renewed each third of its life; alone in memory.
     """
 
     check_what = "check the disk"
@@ -35,9 +36,10 @@ class Lease:
         self.worker = secrets.token_bytes(ID_BYTES)
         self._seconds = seconds
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self._begun = self._until = self._now()
-        self._lost = False
-        self.renewed()
+        self._begun = self._heard = self._calm_since = self._now()
+        self._until = self._begun + seconds
+        self._won = 0
+        self._ended = False
 
     @property
     def every(self) -> float:
@@ -52,39 +54,45 @@ class Lease:
         """
         return type(self)(seconds, name)
 
-    def take(self, connection: Connection, now: int) -> None:
-        """
-        Begin the lease, as the only process that may write: every worker before is dead.
-        """
-        connection.execute(queries["bury_workers"], {"worker": self.worker})
-        connection.execute(queries["forget_workers"])
-        self.add(connection, now)
-
-    def add(self, connection: Connection, now: int) -> None:
+    def begin(self, connection: Connection, now: int) -> None:
         """
         Begin the lease beside others.
         """
-        connection.execute(queries["add_worker"], self.named() | {"now": now, "lease_until": self._boot_ms()})
-
-    def named(self) -> dict[str, object]:
-        """
-        Return what is told of this process.
-        """
-        return {"worker": self.worker, "name": self._name, "host": socket.gethostname(), "boot_id": _boot_id()}
+        connection.execute(queries["add_worker"], self._named() | {"now": now})
 
     def renew(self, connection: Connection) -> None:
         """
-        Lengthen the lease; it is lost when somebody called this worker dead.
+        Lengthen the lease, or begin another when somebody called us dead; then bury others.
+
+        After it could not be renewed for long, or has just begun, it calls nobody dead for a whole lease
+        because of theirs: they were held up too, and are coming back.
         """
         self._begun = self._now()
-        named = {"worker": self.worker, "lease_until": self._boot_ms()}
-        self._lost = connection.execute(queries["renew_worker"], named).rowcount == 0
+        if self._begun - self._heard > self.every * _GAP:
+            self._calm_since = self._begun
+        if connection.execute(queries["renew_worker"], self._named()).rowcount == 0:
+            self.worker = secrets.token_bytes(ID_BYTES)
+            self._won = lanes.tick(connection)
+            self.begin(connection, time.time_ns() // 1_000_000)
+        self.bury(connection, calm=self._begun - self._calm_since >= self._seconds)
+
+    def bury(self, connection: Connection, *, calm: bool) -> None:
+        """
+        Call others dead who are; by the end of their lease only when all has been *calm*.
+        """
 
     def renewed(self) -> None:
         """
         Take note that the last renewal is durable.
         """
         self._until = self._begun + self._seconds
+        self._heard = self._begun
+
+    def missed(self) -> bool:
+        """
+        Say whether somebody died just now, so that others should be buried before the next renewal.
+        """
+        return False
 
     def give_back(self, connection: Connection) -> None:
         """
@@ -92,15 +100,17 @@ class Lease:
         """
         connection.execute(queries["end_worker"], {"worker": self.worker})
         connection.execute(queries["forget_workers"])
-        self._lost = True
+        self._ended = True
 
-    def check(self, _fence: int) -> None:
+    def check(self, fence: int) -> None:
         """
-        Raise `Fenced` when the lease under which a fence was won is lost, `Unavailable` when it ran out.
+        Raise `Fenced` for what was won under a lease that is lost, `Unavailable` when it ran out.
         """
-        if self._lost:
-            message = "another process took this ledger over, or it was closed"
+        if self._ended:
+            message = "the ledger was closed"
             raise Fenced(message)
+        if fence < self._won:
+            raise Fenced(CALLED_DEAD)
         if self._now() > self._until:
             message = (
                 f"the ledger could not be written for {self._seconds:g} s, so nothing new is sent: {self.check_what}"
@@ -108,14 +118,9 @@ class Lease:
             raise Unavailable(message)
 
     def _now(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(CLOCK)  # goes on while the machine sleeps
 
-    def _boot_ms(self) -> int:
-        return int((time.clock_gettime(CLOCK) + self._seconds) * 1000)
-
-
-def _boot_id() -> str:
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
+    def _named(self) -> dict[str, object]:
+        lasts = int(self._seconds * 1000)
+        told = {"worker": self.worker, "name": self._name, "host": socket.gethostname(), "boot_id": boot_id()}
+        return told | {"lasts": lasts, "lease_until": boot_ms() + lasts}

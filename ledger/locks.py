@@ -7,8 +7,9 @@ order: two batches can wait for each other, but never in a circle. SQLite has on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ledger.contract import Cap, Claim, NewRun
 
@@ -19,6 +20,10 @@ A lane: tenant, pipeline, key.
 Sum = tuple[str, str]
 """
 A budget row: scope, period.
+"""
+Ask = tuple[str, Mapping[str, Any]]
+"""
+The name of a statement, and what it is asked with.
 """
 
 
@@ -36,6 +41,8 @@ class Locks:
     """Who may claim a lane by it, and sweep what its holder before had reserved."""
     alone: bool = False
     """Whether it needs a transaction of its own: what it locks is only known on the way."""
+    asks: Callable[[], tuple[Ask, ...]] = tuple
+    """What it will ask beside the state of its lanes and budget rows; PostgreSQL is asked for the whole batch at once."""
 
 
 NONE = Locks()
@@ -49,8 +56,15 @@ def lane(of: Claim | NewRun) -> Place:
     return (of.tenant, of.pipeline, of.lane)
 
 
-def of(one: Claim | NewRun, caps: Iterable[Cap] = (), *, worker: bytes | None = None) -> Locks:
+def of(
+    one: Claim | NewRun,
+    caps: Iterable[Cap] = (),
+    *,
+    worker: bytes | None = None,
+    asks: Callable[[], tuple[Ask, ...]] = tuple,
+) -> Locks:
     """
     Return the locks of an operation on one lane, and on the budget rows of *caps*.
     """
-    return Locks(places=(lane(one),), sums=tuple((cap.scope, cap.period) for cap in caps), worker=worker)
+    sums = tuple((cap.scope, cap.period) for cap in caps)
+    return Locks(places=(lane(one),), sums=sums, worker=worker, asks=asks)

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import orjson
 
-from ledger import lanes
+from ledger import alerts, holds, lanes
 from ledger.connection import Connection, Row
 from ledger.contract import Cap, Claim
+from ledger.limits import CapReached
 from ledger.locks import Sum
 from ledger.queries import queries
 from penstock.errors import OverBudget
@@ -33,6 +34,8 @@ def reserve(
     caps: Sequence[Cap],
     per_event: int | None,
     now: int,
+    model: str = "",
+    priced: bool = True,
 ) -> None:
     """
     Hold *amount* for *call* under every cap, or raise `OverBudget` and change nothing.
@@ -43,12 +46,14 @@ def reserve(
     lanes.hold(connection, claim)
     _within_event(connection, claim, amount, per_event)
     ordered = sorted(caps, key=lambda cap: (cap.scope, cap.period))
-    for cap in ordered:
-        _within(connection, cap, amount)
+    new = [cap for cap in ordered if not _within(connection, claim, cap, amount)]
+    for cap in new:
+        connection.execute(queries["add_budget"], _budget(cap))
     rows = [(cap.scope, cap.period) for cap in ordered]
-    connection.executemany(queries["add_budget"], [{"scope": scope, "period": period} for scope, period in rows])
     _move(connection, rows, spent=0, reserved=amount)
+    holds.passed(connection, claim, ordered, amount)
     named |= {"step": step, "amount": amount, "rows": orjson.dumps(rows).decode(), "now": now}
+    named |= {"model": model, "priced": int(priced)}
     connection.execute(queries["reserve"], named)
 
 
@@ -62,7 +67,7 @@ def end(connection: Connection, entry: ModelCall, ending: Ending) -> None:
     if held is None or held["state"] not in {"held", "swept"}:
         return
     late = held["state"] == "swept"
-    _book(connection, named, held, state="corrected" if late else ending, booked=booked)
+    _book(connection, named, held, state="corrected" if late else ending, booked=booked, now=entry.at)
     keep_call(connection, entry.model_copy(update={"cost": booked, "late": entry.late or late}))
 
 
@@ -73,7 +78,7 @@ def sweep(connection: Connection, claim: Claim, now: int) -> None:
     for stale in connection.execute(queries["stale_reservations"], lanes.values(claim)).fetchall():
         named = {"call": stale["call"]}
         held = connection.execute(queries["reservation"], named).fetchone()
-        _book(connection, named, held, state="swept", booked=held["amount"])
+        _book(connection, named, held, state="swept", booked=held["amount"], now=now)
         entry = unanswered(
             call=stale["call"].hex(),
             run=stale["run"].hex(),
@@ -81,6 +86,8 @@ def sweep(connection: Connection, claim: Claim, now: int) -> None:
             cost=held["amount"],
             outcome="swept",
             now=now,
+            model=stale["model"],
+            priced=bool(stale["priced"]),
         )
         keep_call(connection, entry)
 
@@ -94,12 +101,31 @@ def sums_under(connection: Connection, places: Iterable[Row]) -> list[Sum]:
     return [(scope, period) for row in held for scope, period in orjson.loads(row["rows"])]
 
 
-def unanswered(*, call: str, run: str, step: str, cost: int, outcome: Literal["lost", "swept"], now: int) -> ModelCall:
+def unanswered(
+    *,
+    call: str,
+    run: str,
+    step: str,
+    cost: int,
+    outcome: Literal["lost", "swept"],
+    now: int,
+    model: str = "",
+    priced: bool = True,
+) -> ModelCall:
     """
     Return the entry of a call nobody told us the end of; its whole worst case is booked.
     """
     return ModelCall(
-        call=call, run=run, step=step, model="", provider="", request_model="", outcome=outcome, cost=cost, at=now
+        call=call,
+        run=run,
+        step=step,
+        model=model,
+        provider="",
+        request_model="",
+        outcome=outcome,
+        cost=cost,
+        at=now,
+        priced=priced,
     )
 
 
@@ -123,7 +149,9 @@ def keep_call(connection: Connection, entry: ModelCall) -> None:
         "latency_ms": entry.latency_ms,
         "late": int(entry.late),
         "at": entry.at,
-        "entry": entry.model_dump_json(),
+        "entry": entry.model_dump_json(exclude={"priced", "cause"}),  # older code refuses names it does not know
+        "priced": int(entry.priced),
+        "cause": entry.cause,
     }
     connection.execute(queries["keep_call"], named)
 
@@ -140,26 +168,37 @@ def _within_event(connection: Connection, claim: Claim, amount: int, limit: int 
         raise OverBudget(message, scope="per_event", forever=cost + amount > limit)
 
 
-def _within(connection: Connection, cap: Cap, amount: int) -> None:
+def _within(connection: Connection, claim: Claim, cap: Cap, amount: int) -> bool:
+    """
+    Raise unless *amount* fits under *cap*, and nobody waits for it; say whether its row is there as it should be.
+    """
     row = connection.execute(queries["budget"], {"scope": cap.scope, "period": cap.period}).fetchone()
     spent, reserved = (row["spent"], row["reserved"]) if row else (0, 0)
     if spent + reserved + amount > cap.limit:
-        message = (
-            f"a call of at most {amount} micro-USD does not fit under {cap.scope!r} for {cap.period!r}: "
-            f"{spent} spent and {reserved} reserved of {cap.limit}"
-        )
-        raise OverBudget(message, scope=f"{cap.scope}/{cap.period}", forever=amount > cap.limit)
+        raise CapReached(cap, amount=amount, spent=spent, reserved=reserved)
+    holds.queue(connection, claim, cap, amount, (spent, reserved))
+    should = _budget(cap)
+    return row is not None and all(row[name] == should[name] for name in ("cap", "alert_at"))
 
 
-def _book(connection: Connection, named: dict[str, Any], held: Row, *, state: str, booked: int) -> None:
+def _budget(cap: Cap) -> dict[str, Any]:
+    alert_at = orjson.dumps(cap.alert_at).decode()
+    return {"scope": cap.scope, "period": cap.period, "cap": cap.limit, "alert_at": alert_at}
+
+
+def _book(connection: Connection, named: dict[str, Any], held: Row, *, state: str, booked: int, now: int) -> None:
     """
-    Move a reservation's money from reserved to spent, or correct what a sweep had spent.
+    Move a reservation's money from reserved to spent, or correct what a sweep had spent; tell who must know.
     """
     more = booked - held["booked"]
     freed = held["amount"] if held["state"] == "held" else 0
-    _move(connection, orjson.loads(held["rows"]), spent=more, reserved=-freed)
+    rows = orjson.loads(held["rows"])
+    _move(connection, rows, spent=more, reserved=-freed)
+    for scope, period in rows if more > 0 else ():
+        alerts.spent(connection, scope, period, amount=held["amount"], booked=booked, now=now)
+    named = named | {"run": held["run"]}
     connection.execute(queries["book"], named | {"state": state, "booked": booked})
-    connection.execute(queries["add_cost"], {"run": held["run"], "cost": more})
+    connection.execute(queries["add_cost"], named | {"cost": more})
 
 
 def _move(connection: Connection, rows: Sequence[Sequence[str]], *, spent: int, reserved: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ledger import claims, file, gates, money
+from ledger import claims, file, gates, holds, money, pauses
 from ledger.claims import Claimant
 from ledger.connection import Connection, Row
 from ledger.contract import PickedUp
@@ -24,19 +24,38 @@ def pick_up(connection: Connection, pipelines: Sequence[str], most: int, by: Cla
     """
     connection.execute(queries["abandon_token"], by._asdict() | {"nobody": file.NOBODY})
     gates.give_up_probes(connection, sent_before=by.now - gates.PROBE_LOST + 1)
-    probing = _probes(connection, pipelines, by.now)[: max(0, most)]
-    ready = sorted(_ready(connection, pipelines, most, by.now), key=lambda lane: lane["head_seq"])
+    moving = pauses.moving(connection, pipelines, by.now)
+    probing = _probes(connection, moving, by.now)[: max(0, most)]
+    ready = sorted(_ready(connection, moving, most, by.now), key=lambda lane: lane["head_seq"])
     rest = ready[: most - len(probing)]
     connection.lock((), money.sums_under(connection, [*probing, *rest]))
     picked = [_probe(connection, lane, by) for lane in probing]
-    return picked + [claims.pick(connection, lane, by, probe=False) for lane in rest]
+    return picked + [_pick(connection, lane, by) for lane in rest]
+
+
+def pick_up_late(
+    connection: Connection, pipeline: str, began_before: int, *, most: int, by: Claimant
+) -> list[PickedUp]:
+    """
+    Claim up to *most* heads that were tried before that, and wait at the gate of an outage ever since.
+    """
+    connection.execute(queries["abandon_token"], by._asdict() | {"nobody": file.NOBODY})
+    if not pauses.moving(connection, [pipeline], by.now):
+        return []
+    named = {"pipeline": pipeline, "before": began_before, "most": most}
+    late = connection.execute(queries["late_lanes"], named).fetchall()
+    connection.lock((), money.sums_under(connection, late))
+    return [claims.pick(connection, lane, by, probe=False) for lane in late]
 
 
 def next_due(connection: Connection, pipelines: Sequence[str], now: int) -> int | None:
     """
     Return the earliest time at which `pick_up` could find something; None when never.
     """
-    times = [time for pipeline in pipelines for time in _times(connection, pipeline, now)]
+    paused = {pause.pipeline: pause.until for pause in pauses.present(connection, now)}
+    moving = [pipeline for pipeline in pipelines if pipeline not in paused]
+    times = [time for pipeline in moving for time in _times(connection, pipeline, now)]
+    times += [until for pipeline, until in paused.items() if pipeline in pipelines and until is not None]
     return min(times, default=None)
 
 
@@ -58,12 +77,20 @@ def _probes(connection: Connection, pipelines: Sequence[str], now: int) -> list[
     return list(oldest.values())
 
 
+def _pick(connection: Connection, lane: Row, by: Claimant) -> PickedUp:
+    picked = claims.pick(connection, lane, by, probe=False)
+    if lane["gate"] is not None and picked.claim.reason == "hold":
+        connection.execute(queries["let_through"], {"run": lane["head"], "gate": lane["gate"]})
+    return picked
+
+
 def _probe(connection: Connection, lane: Row, by: Claimant) -> PickedUp:
     connection.execute(queries["probe_gate"], {"gate": lane["gate"], "run": lane["head"], "now": by.now})
     return claims.pick(connection, lane, by, probe=True)
 
 
 def _ready(connection: Connection, pipelines: Sequence[str], most: int, now: int) -> Iterator[Row]:
+    yield from holds.ready(connection, pipelines, most, now)
     for pipeline in pipelines:
         named = {"pipeline": pipeline, "now": now, "most": most}
         yield from connection.execute(queries["due_lanes"], named)
@@ -84,6 +111,7 @@ def _times(connection: Connection, pipeline: str, now: int) -> Iterator[int]:
         yield due
     if connection.execute(queries["orphaned_lane"], named).fetchone():
         yield now
+    yield from holds.times(connection, pipeline, now)
     for gate in _awaited(connection, pipeline):
         if gate["state"] == "open":
             yield now

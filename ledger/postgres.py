@@ -4,82 +4,42 @@ The ledger on PostgreSQL: many workers share it, each with a lease on the server
 
 from __future__ import annotations
 
-import secrets
-import time
+import logging
 from collections.abc import Callable
 
 import psycopg
+from psycopg import errors
 
-from ledger import lanes, server
-from ledger.connection import Connection
-from ledger.lease import CLOCK, ID_BYTES, Lease
+from ledger import server
+from ledger.connection import Connection, Operation
+from ledger.dialect import only
+from ledger.lease import Lease
 from ledger.queries import queries
 from ledger.reader import Reader
 from ledger.server import Server
 from ledger.store import Store
 from ledger.writer import Writer
-from penstock.errors import Fenced
 
-_GAP = 1.5  # renewals: after a longer silence between us and the server, others may have been cut off as well
+_log = logging.getLogger(__name__)
+
+_STARTS = 5
+_LOST = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
 
 
 class ServerLease(Lease):
     """
-    One of several live workers. It calls others dead when their lease has ended.
-
-    After it could not reach the server itself, or has just begun, it calls nobody dead for a whole
-    lease: they were cut off too, and are coming back.
+    One of several live workers on any host.
     """
 
     check_what = "is the server there?"
 
-    def __init__(self, seconds: float, name: str | None) -> None:
-        self._calm_since = self._heard = self._now()
-        self._won = 0
-        super().__init__(seconds, name)
-
-    def add(self, connection: Connection, now: int) -> None:
+    def bury(self, connection: Connection, *, calm: bool) -> None:
         """
-        Begin the lease beside others.
+        Call those dead whose lease has ended on the server's clock.
         """
-        connection.execute(queries["add_worker"], self._named() | {"now": now})
-
-    def renew(self, connection: Connection) -> None:
-        """
-        Lengthen the lease, or begin another when somebody called us dead; then bury others.
-        """
-        self._begun = self._now()
-        if self._begun - self._heard > self.every * _GAP:
-            self._calm_since = self._begun
-        if connection.execute(queries["renew_worker"], self._named()).rowcount == 0:
-            self.worker = secrets.token_bytes(ID_BYTES)
-            self._won = lanes.tick(connection)
-            self.add(connection, time.time_ns() // 1_000_000)
-        if self._begun - self._calm_since >= self._seconds:
-            connection.execute(queries["bury_workers"], {"worker": self.worker})
+        if calm:
+            connection.execute(only("bury_workers"), {"worker": self.worker})
             connection.execute(queries["forget_workers"])
-
-    def renewed(self) -> None:
-        """
-        Take note that the last renewal is durable.
-        """
-        super().renewed()
-        self._heard = self._begun
-
-    def check(self, fence: int) -> None:
-        """
-        Raise `Fenced` for what was won under a lease that is lost, `Unavailable` when it ran out.
-        """
-        if fence < self._won:
-            message = "this worker was called dead by another, after it had not been heard of for its whole lease"
-            raise Fenced(message)
-        super().check(fence)
-
-    def _now(self) -> float:
-        return time.clock_gettime(CLOCK)  # goes on while the machine sleeps, as the server's does
-
-    def _named(self) -> dict[str, object]:
-        return self.named() | {"lasts": int(self._seconds * 1000)}
 
 
 def to_write(dsn: str, lease: ServerLease, *, now: int, seconds: float, fail: Callable[[str], None]) -> Store:
@@ -90,15 +50,31 @@ def to_write(dsn: str, lease: ServerLease, *, now: int, seconds: float, fail: Ca
 
     def first(connection: Connection) -> bytes:
         secret = server.prepare(connection, base.name)
-        lease.add(connection, now)
+        lease.begin(connection, now)
         return secret
 
     try:
-        writer = Writer(base, tick=lease.renew, ticked=lease.renewed, every=lease.every, fail=fail)
-        secret = writer.start(first)
+        writer, secret = _started(base, lease, first, fail)
     except psycopg.Error as error:
         raise server.unusable(base.name, error) from error
-    return Store(writer=writer, reader=Reader(base), lock=None, secret=secret)
+    return Store(writer=writer, reader=Reader(base), secret=secret)
+
+
+def _started(
+    base: Server, lease: ServerLease, first: Operation[bytes], fail: Callable[[str], None]
+) -> tuple[Writer, bytes]:
+    """
+    Start a writer; again when the server chose its migration to end a deadlock with others at work.
+    """
+    for left in reversed(range(_STARTS)):
+        try:
+            writer = Writer(base, lease=lease, fail=fail)
+            return writer, writer.start(first)
+        except _LOST as error:
+            if not left:
+                raise
+            _log.warning("the ledger %s is used by others just now, so it is tried again: %s", base.name, error)
+    raise AssertionError
 
 
 def to_read(dsn: str, *, seconds: float) -> Store:
@@ -114,4 +90,4 @@ def to_read(dsn: str, *, seconds: float) -> Store:
             connection.close()
     except psycopg.Error as error:
         raise server.unusable(base.name, error) from error
-    return Store(writer=None, reader=Reader(base), lock=None, secret=secret)
+    return Store(writer=None, reader=Reader(base), secret=secret)

@@ -5,16 +5,29 @@ Threads that read, beside the one that writes; never the event loop's own execut
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ledger.base import Base
 from ledger.connection import Connection, Operation
+from penstock.errors import PenstockError, Unavailable
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 THREADS = 2
+MOST_LOOKS = 64  # on one view
+
+
+@dataclass(slots=True)
+class _Look:
+    operation: Operation[Any]
+    done: asyncio.Future[Any]
 
 
 class Reader:
@@ -27,12 +40,48 @@ class Reader:
         self._mine = threading.local()
         self._all: list[Connection] = []
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger-reader")
+        self._looks: list[_Look] = []
+        """Those of this turn of the event loop."""
 
     async def read(self, operation: Operation[T]) -> T:
         """
         Return what *operation* returns.
         """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, operation)
+
+    def look(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """
+        Return a future of what the short *operation* returns.
+
+        Looks that are asked for in one turn of the event loop go to a thread together: for one alone,
+        the way there and back takes longer than the look.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._looks.append(_Look(operation, done))
+        if len(self._looks) == 1:
+            loop.call_soon(self._send, loop)
+        elif len(self._looks) == MOST_LOOKS:
+            self._send(loop)
+        return done
+
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        looks, self._looks = self._looks, []
+        if looks:
+            try:
+                self._pool.submit(self._look, looks, loop)
+            except RuntimeError:  # it is closed
+                _hand_over(looks, [Unavailable("the ledger is closed")] * len(looks))
+
+    def _look(self, looks: Sequence[_Look], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            found = self._read(lambda connection: [_tried(look.operation, connection) for look in looks])
+        except Exception as error:  # noqa: BLE001 # everybody who waits must hear of it
+            found = [error] * len(looks)
+        try:
+            loop.call_soon_threadsafe(_hand_over, looks, found)
+        except RuntimeError:
+            _log.debug("an event loop ended before its looks at the ledger did")
 
     def close(self) -> None:
         """
@@ -78,3 +127,20 @@ class Reader:
             self._all.append(self._mine.connection)
         found: Connection = self._mine.connection
         return found
+
+
+def _tried(operation: Operation[T], connection: Connection) -> T | PenstockError:
+    try:
+        return operation(connection)
+    except PenstockError as refusal:
+        return refusal
+
+
+def _hand_over(looks: Sequence[_Look], found: Sequence[Any]) -> None:
+    for look, result in zip(looks, found, strict=True):
+        if look.done.cancelled():
+            continue
+        if isinstance(result, Exception):
+            look.done.set_exception(result)
+        else:
+            look.done.set_result(result)

@@ -4,6 +4,7 @@ Reading the ledger for people: runs, one run in full, money, counts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from ledger.connection import Connection, Row
 from ledger.contract import RunQuery
 from ledger.queries import queries
 from penstock.errors import Invalid
-from schemas.entries import ModelCall, Run, RunDetail, StepEntry, WriteEntry
+from schemas.entries import DecisionEntry, ModelCall, Run, RunDetail, StepEntry, WriteEntry
 
 ID_DIGITS = 32
 LEAST_DIGITS = 6  # of a run id that people type
@@ -26,6 +27,7 @@ _NARROW = {
     "state": "state = :state",
     "since": "created_at >= :since",
     "until": "created_at < :until",
+    "error": "lower(error) LIKE :error ESCAPE '!'",
 }
 
 
@@ -36,6 +38,10 @@ def runs(connection: Connection, query: RunQuery) -> list[Run]:
     given = {name: getattr(query, name) for name in _NARROW if getattr(query, name) is not None}
     where = " AND ".join(_NARROW[name] for name in given) or "TRUE"
     text = queries["list_runs"].replace(":narrowed", where)
+    if query.error is not None:
+        given["error"] = f"%{_literally(query.error.lower())}%"
+    if query.oldest_first:
+        text = text.replace(" DESC", "")
     return [_run(row) for row in connection.execute(text, given | {"limit": query.limit})]
 
 
@@ -54,6 +60,7 @@ def detail(connection: Connection, prefix: str) -> RunDetail | None:
         steps=tuple(_step(step) for step in connection.execute(queries["steps_of"], named)),
         calls=tuple(_call(call) for call in connection.execute(queries["calls_of"], named)),
         writes=tuple(write(found) for found in connection.execute(queries["writes_of_run"], named)),
+        decisions=tuple(DecisionEntry(**row) for row in connection.execute(queries["decisions_of"], named)),
     )
 
 
@@ -98,6 +105,10 @@ def writes_of(connection: Connection, system: str, record: str, since: int) -> l
     return [write(row) for row in connection.execute(queries["writes_of"], named)]
 
 
+def _literally(text: str) -> str:
+    return re.sub("([!%_])", r"!\1", text)
+
+
 def _find(connection: Connection, prefix: str) -> Row | None:
     text = prefix.strip().lower()
     if not LEAST_DIGITS <= len(text) <= ID_DIGITS or set(text) - set("0123456789abcdef"):
@@ -115,11 +126,14 @@ def _find(connection: Connection, prefix: str) -> Row | None:
 
 def _run(row: Row) -> Run:
     found: dict[str, Any] = {name: row[name] for name in row.keys() if name in Run.model_fields}  # noqa: SIM118 # a Row iterates over values
-    return Run(**found | {"run": row["run"].hex(), "partition": row["part"], "offset": row["off"]})
+    by = row["superseded_by"]
+    shown = {"run": row["run"].hex(), "superseded_by": by.hex() if by else None}
+    return Run(**found | shown | {"partition": row["part"], "offset": row["off"]})
 
 
 def _call(row: Row) -> ModelCall:
-    return ModelCall.model_validate_json(row["entry"])
+    call = ModelCall.model_validate_json(row["entry"])
+    return call.model_copy(update={"priced": bool(row["priced"]), "cause": row["cause"]})
 
 
 def _step(row: Row) -> StepEntry:

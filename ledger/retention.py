@@ -4,13 +4,16 @@ Forgetting: details of final runs first, their identities much later, nothing th
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from ledger.connection import Connection
 from ledger.queries import queries
 
 DETAILS = 30 * 86_400.0  # seconds
 IDENTITIES = 400 * 86_400.0  # seconds
 MOST_RUNS = 200  # per transaction, so that nobody waits long
-_TABLES = ("bodies", "steps", "writes", "answers", "calls", "reservations", "runs")
+_LONGEST_PERIOD = 32 * 86_400_000  # ms
+_TABLES = ("bodies", "steps", "writes", "answers", "calls", "reservations", "decisions", "cache", "cache_hits", "runs")
 
 
 def prune(connection: Connection, before: int) -> int:
@@ -40,3 +43,22 @@ def horizon(connection: Connection) -> int:
     Return the time before which an event may have been known and forgotten.
     """
     return int(connection.execute(queries["horizon"]).fetchone()["value"])
+
+
+def forget_questions(connection: Connection, now: int) -> None:
+    """
+    Delete questions whose answers are too old to be used again.
+    """
+    connection.execute(queries["expire_cache"], {"now": now})
+
+
+def forget_limits(connection: Connection, before: int) -> None:
+    """
+    Delete what nobody waits at, what left every window, and the money of single people, long before *before*.
+    """
+    month = datetime.fromtimestamp(before / 1000, UTC).strftime("%Y-%m")  # every period of a month is after its name
+    connection.execute(queries["forget_holds"], {"before": before})
+    connection.execute(queries["forget_counted"], {"before": before})
+    connection.execute(queries["forget_budgets"], {"before": month})
+    connection.execute(queries["forget_paces"], {"before": before})
+    connection.execute(queries["forget_alerts"], {"before": before - _LONGEST_PERIOD})

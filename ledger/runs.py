@@ -4,14 +4,15 @@ Runs: their rows, and every way in which one stops running.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ledger import lanes
+from ledger import deaths, lanes
 from ledger.connection import Connection
 from ledger.contract import Claim, Known, NewRun
 from ledger.queries import queries
+from ledger.returning import Failure
 from schemas.entries import State, Verdict, WaitReason
 
 _PROBE_AGAIN = 5_000  # ms until the next probe when one came back without a word about its gate
@@ -65,10 +66,12 @@ def columns(new: NewRun) -> dict[str, Any]:
         "part": new.partition,
         "off": new.offset,
         "bus_time": new.bus_time,
+        "user": new.user,
     }
 
 
-_NOTHING_YET = dict.fromkeys(("reason", "due_at", "gate", "verdict", "error", "started_at", "finished_at"))
+_NAMES = ("reason", "due_at", "gate", "verdict", "error", "failed_step", "started_at", "finished_at")
+_NOTHING_YET: dict[str, Any] = dict.fromkeys(_NAMES) | {"deaths": 0}
 
 
 def conclude(
@@ -81,9 +84,12 @@ def conclude(
         connection.execute(queries["count_delivery"], lanes.values(new))
         return
     seq = lanes.tick(connection)
-    add(connection, new, seq=seq, state="final", now=now, verdict=verdict, error=why, finished_at=now)
+    died = {"failed_step": "trigger", "deaths": 1} if verdict == "dead" else {}
+    add(connection, new, seq=seq, state="final", now=now, verdict=verdict, error=why, finished_at=now, **died)
     if body is not None:
         connection.execute(queries["keep_body"], lanes.values(new) | {"body": body})
+    if died:
+        deaths.announce(connection, new.run, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +112,11 @@ def wait(connection: Connection, claim: Claim, body: bytes, until: Until, now: i
     """
     if _again(connection, claim, "waiting"):
         return
-    lanes.hold(connection, claim)
     named = lanes.values(claim) | asdict(until) | {"state": "waiting", "body": body, "attempt": int(until.attempt)}
     connection.execute(queries["put_run_off"], named)
     connection.execute(queries["keep_body"], named)
+    if until.reason == "hold":
+        connection.execute(queries["forget_start"], named)
     due_at, gate = lanes.mirror(until.due_at, until.gate, now)
     connection.execute(queries["leave_lane"], named | {"due_at": due_at, "gate": gate})
     connection.execute(queries["end_probe"], named | {"probe_at": now + _PROBE_AGAIN})
@@ -121,38 +128,74 @@ def aside(connection: Connection, claim: Claim, body: bytes, *, reason: str, why
     """
     if _again(connection, claim, "aside"):
         return
-    lanes.hold(connection, claim)
     named = lanes.values(claim) | {"state": "aside", "reason": reason, "why": why, "attempt": 0}
+    following = lanes.following(connection, named)
     connection.execute(queries["put_run_off"], named | {"due_at": None, "gate": None})
     connection.execute(queries["keep_body"], named | {"body": body})
-    lanes.pass_on(connection, claim, now)
+    lanes.pass_on(connection, named, following, now)
     connection.execute(queries["end_probe"], named | {"probe_at": now})
 
 
-def finish(
-    connection: Connection, claim: Claim, verdict: Verdict, *, why: str | None, body: bytes | None, now: int
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
     """
-    Make *claim*'s run final and give its lane to the next.
+    How a run ends.
+    """
+
+    verdict: Verdict
+    why: str | None
+    body: bytes | None
+    failed: Failure | None
+    superseded_by: str | None
+    now: int
+
+    def named(self) -> dict[str, Any]:
+        """
+        Return what its statements need.
+        """
+        return {
+            "verdict": self.verdict,
+            "why": self.why,
+            "now": self.now,
+            "died": int(self.verdict == "dead"),
+            "failed_step": self.failed.step if self.failed else None,
+            "failed_under": self.failed.config_hash if self.failed else None,
+            "superseded_by": bytes.fromhex(self.superseded_by) if self.superseded_by else None,
+        }
+
+
+def finish(connection: Connection, claim: Claim, end: End, before: Callable[[Connection], None] | None = None) -> None:
+    """
+    Make *claim*'s run final and give its lane to the next, after *before*.
 
     The event stays when it is given, or when the run is dead and may be replayed.
     """
     if _again(connection, claim, "final"):
         return
-    lanes.hold(connection, claim)
-    named = lanes.values(claim) | {"verdict": verdict, "why": why, "now": now}
+    if before is not None:
+        before(connection)
+    now, named = end.now, lanes.values(claim) | end.named()
+    following = lanes.following(connection, named)
     connection.execute(queries["end_run"], named)
-    if body is not None:
-        connection.execute(queries["keep_body"], named | {"body": body})
-    elif verdict != "dead":
+    if end.body is not None:
+        connection.execute(queries["keep_body"], named | {"body": end.body})
+    elif end.verdict != "dead":
         connection.execute(queries["forget_bodies"], named)
-    lanes.pass_on(connection, claim, now)
+    if end.verdict == "dead":
+        deaths.announce(connection, claim.run, now)
+    lanes.pass_on(connection, named, following, now)
     connection.execute(queries["end_probe"], named | {"probe_at": now})
 
 
 def _again(connection: Connection, claim: Claim, state: State) -> bool:
     """
     Say whether this very claim put its run into *state* already: a COMMIT of unknown fate was repeated.
+
+    Raises `Fenced` when it did not, and holds its lane no longer.
     """
+    if lanes.holds(connection, claim):
+        return False
     row = connection.execute(queries["known_run"], lanes.values(claim)).fetchone()
-    return row is not None and row["state"] == state and row["fence"] == claim.fence
+    if row is None or row["state"] != state or row["fence"] != claim.fence:
+        raise lanes.fenced(claim)
+    return True

@@ -4,7 +4,7 @@
 -- milliseconds, money is micro-USD, JSON is text. `counter` in meta gives every fence and every seq,
 -- so both only ever grow, also over lanes that came and went.
 
--- Facts about the ledger itself: schema, secret, counter, horizon, topic partition counts.
+-- Facts about the ledger itself: schema, secret, counter, horizon.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -38,6 +38,7 @@ CREATE TABLE lanes (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lanes_due  ON lanes (pipeline, due_at, head_seq) WHERE worker IS NULL AND due_at IS NOT NULL;
 CREATE INDEX lanes_gate ON lanes (pipeline, gate, head_seq)   WHERE worker IS NULL AND gate IS NOT NULL;
+CREATE INDEX lanes_held ON lanes (gate)                       WHERE worker IS NULL AND gate IS NOT NULL;
 CREATE INDEX lanes_of   ON lanes (worker)                     WHERE worker IS NOT NULL;
 CREATE INDEX lanes_won  ON lanes (token)                      WHERE token IS NOT NULL;
 
@@ -47,7 +48,8 @@ CREATE TABLE runs (
     tenant        TEXT NOT NULL,
     pipeline      TEXT NOT NULL,
     lane          TEXT NOT NULL,
-    seq           INTEGER NOT NULL,
+    seq           INTEGER NOT NULL,    -- its place in the lane; a new one each time it comes back
+    first_seq     INTEGER NOT NULL DEFAULT 0,  -- its first place: what came after it is newer
     source        TEXT NOT NULL,
     event_id      TEXT NOT NULL,
     subject       TEXT NOT NULL,
@@ -61,9 +63,13 @@ CREATE TABLE runs (
     attempts      INTEGER NOT NULL DEFAULT 0,
     first_due     INTEGER,             -- settle: when the burst's first member was due
     burst_until   INTEGER,             -- settle: the burst ends here at the latest
+    burst         TEXT,                -- settle: JSON; how many events it stands for, and which fields they changed
     verdict       TEXT,
     superseded_by BLOB,
     error         TEXT,
+    failed_step   TEXT,                -- where it died
+    deaths        INTEGER NOT NULL DEFAULT 0,
+    insist        INTEGER NOT NULL DEFAULT 0,  -- 1: it runs also when a newer run of its lane was delivered
     redelivered   INTEGER NOT NULL DEFAULT 0,
     config_hash   TEXT NOT NULL,
     topic         TEXT NOT NULL,
@@ -74,15 +80,18 @@ CREATE TABLE runs (
     started_at    INTEGER,
     finished_at   INTEGER,
     cost          INTEGER NOT NULL DEFAULT 0,
+    "user"        TEXT NOT NULL DEFAULT '',   -- whose event it is; empty for nobody
     CHECK ((state = 'final') = (verdict IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX runs_one_running ON runs (tenant, pipeline, lane) WHERE state = 'running';
 CREATE INDEX runs_lane     ON runs (tenant, pipeline, lane, seq) WHERE state IN ('running', 'waiting');
-CREATE INDEX runs_newest   ON runs (created_at DESC, seq DESC);
-CREATE INDEX runs_pipeline ON runs (pipeline, created_at DESC, seq DESC);
+CREATE INDEX runs_newest   ON runs (created_at DESC, first_seq DESC);
+CREATE INDEX runs_pipeline ON runs (pipeline, created_at DESC, first_seq DESC);
 CREATE INDEX runs_verdict  ON runs (pipeline, verdict, finished_at DESC);
 CREATE INDEX runs_subject  ON runs (subject, created_at DESC);
-CREATE INDEX runs_aside    ON runs (pipeline, reason) WHERE state = 'aside';
+CREATE INDEX runs_aside    ON runs (tenant, pipeline, lane) WHERE state = 'aside';
+CREATE INDEX runs_wrote    ON runs (tenant, pipeline, lane, first_seq) WHERE verdict IN ('delivered', 'unchanged');
+CREATE INDEX runs_passing  ON runs (gate) WHERE state = 'running' AND gate IS NOT NULL;
 CREATE INDEX runs_prune    ON runs (finished_at) WHERE state = 'final';
 
 -- The event of every waiting and aside run, and of final runs where it was kept for people.
@@ -91,6 +100,17 @@ CREATE TABLE bodies (
     body    BLOB NOT NULL,
     headers TEXT                       -- JSON; bus headers that are not part of the event
 ) STRICT;
+
+-- What people decided: to replay a run, or how one that stood aside goes on. seq is the place it had by then.
+CREATE TABLE decisions (
+    run    BLOB NOT NULL,
+    seq    INTEGER NOT NULL,
+    what   TEXT NOT NULL,
+    insist INTEGER NOT NULL,
+    person TEXT NOT NULL,
+    at     INTEGER NOT NULL,
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Identity after the details were pruned.
 CREATE TABLE seen (
@@ -175,7 +195,9 @@ CREATE TABLE calls (
     latency_ms    INTEGER NOT NULL,
     late          INTEGER NOT NULL,
     at            INTEGER NOT NULL,
-    entry         TEXT NOT NULL        -- JSON
+    entry         TEXT NOT NULL,       -- JSON
+    priced        INTEGER NOT NULL DEFAULT 1,  -- 0: the model has no known price, and cost is not what it cost
+    cause         TEXT NOT NULL DEFAULT ''     -- above the first rung: why the one below was not enough
 ) STRICT;
 CREATE INDEX calls_run ON calls (run, at);
 CREATE INDEX calls_at  ON calls (at);
@@ -186,8 +208,32 @@ CREATE TABLE budgets (
     period   TEXT NOT NULL,
     spent    INTEGER NOT NULL DEFAULT 0,
     reserved INTEGER NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+    cap      INTEGER NOT NULL DEFAULT 0,   -- as it was at the last reservation; 0 when nobody said
+    alert_at TEXT NOT NULL DEFAULT '[]',   -- JSON list of shares of it
     PRIMARY KEY (scope, period)
 ) STRICT, WITHOUT ROWID;
+
+-- The gates of budgets: what the oldest run there needs, and when the next period begins. A gate lets
+-- through what fits; it is looked at, never opened or shut, so that nothing is written while runs wait.
+CREATE TABLE holds (
+    gate     TEXT PRIMARY KEY,
+    scope    TEXT NOT NULL,
+    period   TEXT NOT NULL,
+    cap      INTEGER NOT NULL,
+    need     INTEGER NOT NULL,
+    at_limit TEXT NOT NULL CHECK (at_limit IN ('hold', 'drop')),
+    until    INTEGER NOT NULL,
+    since    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Events that count against a rate, each once, at the time from which it may run.
+CREATE TABLE counted (
+    scope TEXT NOT NULL,
+    run   BLOB NOT NULL,
+    at    INTEGER NOT NULL,
+    PRIMARY KEY (scope, run)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX counted_at ON counted (scope, at);
 
 -- One provider call's claim on money: held, then settled, released or swept, once; a swept one may
 -- be corrected once, by the answer that came after all.
@@ -203,12 +249,14 @@ CREATE TABLE reservations (
     rows     TEXT NOT NULL,            -- JSON list of [scope, period]
     state    TEXT NOT NULL CHECK (state IN ('held', 'settled', 'released', 'swept', 'corrected')),
     booked   INTEGER NOT NULL DEFAULT 0,
-    at       INTEGER NOT NULL
+    at       INTEGER NOT NULL,
+    model    TEXT NOT NULL DEFAULT '',
+    priced   INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE INDEX reservations_held ON reservations (tenant, pipeline, lane) WHERE state = 'held';
 CREATE INDEX reservations_run  ON reservations (run);
 
--- Budget thresholds that were passed, each reported once.
+-- Budget thresholds that were passed, each reported once: by a parcel of the outbox.
 CREATE TABLE alerts (
     scope     TEXT NOT NULL,
     period    TEXT NOT NULL,
@@ -237,7 +285,17 @@ CREATE TABLE positions (
     next_off INTEGER NOT NULL,
     epoch    INTEGER NOT NULL,
     at       INTEGER NOT NULL,
+    lost     INTEGER NOT NULL DEFAULT 0,       -- messages the bus deleted before they were read
+    lost_at  INTEGER,                          -- when that was last seen
     PRIMARY KEY (pipeline, topic, part)
+) STRICT, WITHOUT ROWID;
+
+-- What a topic was when it was first used: more partitions would move keys, another identity is another log.
+CREATE TABLE topics (
+    topic      TEXT PRIMARY KEY,
+    partitions INTEGER NOT NULL,
+    identity   TEXT NOT NULL,                  -- the bus' own id of it; empty where there is none
+    at         INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Where each pull source stands; lane `source:<connection>`.
@@ -254,9 +312,12 @@ CREATE TABLE outbox (
     kind       TEXT NOT NULL,
     body       BLOB NOT NULL,
     created_at INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL DEFAULT 0,     -- when it may be taken; in the future while somebody has it in hand
+    attempts   INTEGER NOT NULL DEFAULT 0,
     sent_at    INTEGER
 ) STRICT;
-CREATE INDEX outbox_unsent ON outbox (created_at) WHERE sent_at IS NULL;
+CREATE INDEX outbox_unsent ON outbox (kind, created_at) WHERE sent_at IS NULL;
+CREATE INDEX outbox_sent   ON outbox (sent_at)          WHERE sent_at IS NOT NULL;
 
 -- The text of every configuration a run was made with.
 CREATE TABLE configs (
@@ -264,3 +325,44 @@ CREATE TABLE configs (
     body        TEXT NOT NULL,
     first_seen  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What providers take per minute of one credential and model; shared by all workers.
+CREATE TABLE paces (
+    pace          TEXT PRIMARY KEY,            -- a credential's model
+    requests      INTEGER NOT NULL,            -- per minute, as the next ones; 0: without a limit
+    tokens        INTEGER NOT NULL,
+    input_tokens  INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    told          INTEGER NOT NULL,            -- 0: nobody told the limits, they are guessed
+    next_request  INTEGER NOT NULL,            -- UTC microseconds from which the next request may go, as the next one
+    next_tokens   INTEGER NOT NULL,
+    paused_until  INTEGER NOT NULL,            -- UTC ms
+    cut           INTEGER NOT NULL,            -- thousandths of the limits that are used since cut_at
+    cut_at        INTEGER NOT NULL,
+    at            INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Questions whose answers are used again, each with the run that asks, or has asked: the answer is that of its step.
+CREATE TABLE cache (
+    key        BLOB PRIMARY KEY,               -- SHA-256 of the question
+    pipeline   TEXT NOT NULL,
+    run        BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    failures   INTEGER NOT NULL DEFAULT 0,     -- how many asked before it, one after the other, and got no answer
+    at         INTEGER NOT NULL,               -- when it began
+    until      INTEGER NOT NULL                -- when its answer is too old
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cache_run   ON cache (run);
+CREATE INDEX cache_until ON cache (until);
+
+-- Answers that were taken from there, and not paid again.
+CREATE TABLE cache_hits (
+    run        BLOB NOT NULL,                  -- who took it
+    generation INTEGER NOT NULL,
+    source     BLOB NOT NULL,                  -- the run that had paid for it
+    model      TEXT NOT NULL,                  -- who had given it
+    saved      INTEGER NOT NULL,               -- micro-USD it had cost there
+    at         INTEGER NOT NULL,
+    PRIMARY KEY (run, generation)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cache_hits_at ON cache_hits (at);

@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import orjson
 import psycopg
 from psycopg import conninfo
 
-from ledger import file
+from ledger import file, migrations
 from ledger.base import Seen
 from ledger.connection import Connection
-from ledger.dialect import only, tables
-from ledger.locks import Locks, Place, Sum
+from ledger.dialect import defined, only, tables
+from ledger.lease import CALLED_DEAD
+from ledger.locks import Ask, Locks, Place, Sum
 from ledger.queries import queries
 from ledger.server_connection import ServerConnection, Text, columns, key, one, rows
 from penstock.errors import Fenced, Unavailable, Unreachable
@@ -65,15 +67,21 @@ class Server:
         """
         return ServerConnection(self._connected())
 
+    def turn(self) -> AbstractContextManager[None]:
+        """
+        Let everybody write at once: rows are locked.
+        """
+        return nullcontext()
+
     def begin(self, connection: Connection, needs: Sequence[Locks], /) -> None:
         """
         Begin a transaction, and wait until nobody else has what *needs* names.
         """
+        if isinstance(connection, ServerConnection) and not any(need.alone for need in needs):
+            connection.hurry()
         connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-        for worker in {need.worker for need in needs if need.worker is not None}:
-            if connection.execute(only("vouch"), {"worker": worker}).fetchone() is None:
-                message = "this worker was called dead by another, after it had not been heard of for its whole lease"
-                raise Fenced(message)
+        workers = {need.worker for need in needs if need.worker is not None}
+        vouched = [connection.execute(queries["vouch"], {"worker": worker}) for worker in workers]
         places = [place for need in needs for place in need.places]
         if runs := [bytes.fromhex(run) for need in needs for run in need.runs]:
             found = connection.execute(only("lanes_of"), {"runs": runs})
@@ -82,7 +90,11 @@ class Server:
         sums = [each for need in needs for each in need.sums]
         if claimed := [place for need in needs if need.worker is not None for place in need.places]:
             sums += _held(connection, claimed)
+        if any(one.fetchone() is None for one in vouched):
+            raise Fenced(CALLED_DEAD)
         connection.lock((), sums)
+        if isinstance(connection, ServerConnection):
+            connection.foresee(_asks(needs, places, sums))
 
     def begin_to_read(self, connection: Connection) -> None:
         """
@@ -135,6 +147,7 @@ def prepare(connection: Connection, name: str) -> bytes:
     connection.execute(only("lock_names"), {"keys": [key(space, _MAKING)]})
     if one(connection, "SELECT to_regclass('meta')") is None:
         _create(connection)
+    migrations.migrate(connection, "postgres", defined)
     return check(connection, name)
 
 
@@ -148,12 +161,8 @@ def check(connection: Connection, name: str) -> bytes:
     if one(connection, "SELECT to_regclass('meta')") is None:
         message = f"there is no ledger at {name} yet: `penstock run` makes it"
         raise Unreachable(message)
-    facts = {row["name"]: row for row in connection.execute("SELECT name, value, bytes FROM meta")}
-    if facts["schema"]["value"] != file.SCHEMA:
-        found = facts["schema"]["value"]
-        message = f"the ledger {name} has schema {found!r}, not {file.SCHEMA}: use the penstock that made it"
-        raise Unreachable(message)
-    return bytes(facts["secret"]["bytes"])
+    migrations.check(connection, name)
+    return bytes(one(connection, "SELECT bytes FROM meta WHERE name = 'secret'"))
 
 
 def look(dsn: str) -> Seen:
@@ -210,8 +219,8 @@ def _complete(dsn: str) -> str:
 def _create(connection: Connection) -> None:
     for statement in tables():
         connection.execute(statement)
-    facts = {"schema": file.SCHEMA, "horizon": 0}
-    connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", facts.items())
+    connection.execute("INSERT INTO meta (name, value) VALUES ('horizon', 0)")
+    migrations.keep_facts(connection, migrations.latest())
     connection.execute("INSERT INTO meta (name, bytes) VALUES ('secret', ?)", (secrets.token_bytes(_SECRET_BYTES),))
     connection.execute(queries["add_nobody"], {"worker": file.NOBODY})
 
@@ -219,6 +228,15 @@ def _create(connection: Connection) -> None:
 def _held(connection: Connection, places: Sequence[Place]) -> list[Sum]:
     found = connection.execute(only("sums_of"), columns(sorted(set(places)))).fetchall()
     return [(scope, period) for row in found for scope, period in orjson.loads(row["rows"])]
+
+
+def _asks(needs: Sequence[Locks], places: Sequence[Place], sums: Sequence[Sum]) -> list[Ask]:
+    """
+    Return what a batch will ask, as far as that is known; about what it has locked it asks always.
+    """
+    lanes: list[Ask] = [("lane", {"tenant": of[0], "pipeline": of[1], "lane": of[2]}) for of in places]
+    budgets: list[Ask] = [("budget", {"scope": scope, "period": period}) for scope, period in sums]
+    return [*lanes, *budgets, *(ask for need in needs for ask in need.asks())]
 
 
 def _first_line(error: BaseException) -> str:

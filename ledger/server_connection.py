@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg import pq
 from psycopg.types.string import StrDumperUnknown
 
-from ledger.connection import Connection
+from ledger import foreseen
+from ledger.connection import Connection, Cursor
 from ledger.dialect import only, spoken
-from ledger.locks import Place, Sum
+from ledger.foreseen import Foreseen
+from ledger.locks import Ask, Place, Sum
 
 
 class Text(StrDumperUnknown):
@@ -43,6 +47,12 @@ class ServerRow(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
 
+    def parted(self) -> tuple[int, ServerRow]:
+        """
+        Return the last column, and the row before it.
+        """
+        return self._values[-1], ServerRow(self._places, self._values[:-1])
+
     def __len__(self) -> int:
         return len(self._values)
 
@@ -50,7 +60,7 @@ class ServerRow(Sequence[Any]):
         """
         Return the names of its columns.
         """
-        return list(self._places)
+        return list(self._places)[: len(self._values)]
 
 
 class ServerConnection:
@@ -62,6 +72,8 @@ class ServerConnection:
         self._raw = raw
         self._changed = 0
         self._space = ""
+        self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
+        self._foreseen = Foreseen()
 
     @property
     def in_transaction(self) -> bool:
@@ -73,24 +85,61 @@ class ServerConnection:
     @property
     def total_changes(self) -> int:
         """
-        How many rows were changed.
+        How many statements have changed rows, or may have.
         """
         return self._changed
 
-    def execute(self, sql: str, parameters: Any = None, /) -> psycopg.Cursor[ServerRow]:
+    def execute(self, sql: str, parameters: Any = None, /) -> Cursor:
         """
-        Run one statement.
+        Run one statement, unless its answer is known; what ends a transaction ends its pipeline as well.
         """
-        cursor = self._raw.execute(spoken(sql), parameters, prepare=None if parameters else False)
-        return self._counted(cursor)
+        if (known := self._foreseen.answer(sql, parameters)) is not None:
+            return known
+        if sql == "ROLLBACK":
+            self._leave_pipeline(failed=True)
+        if writes(sql):
+            self._changed += 1
+            self._foreseen.written(sql, parameters)
+        return self._sent(sql, parameters)
 
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> psycopg.Cursor[ServerRow]:
+    def _sent(self, sql: str, parameters: Any) -> psycopg.Cursor[ServerRow]:
+        cursor = self._raw.execute(spoken(sql), parameters, prepare=None if parameters else False)
+        if sql == "COMMIT":
+            self._leave_pipeline(failed=False)
+        return cursor
+
+    def hurry(self) -> None:
+        """
+        Send the statements of this transaction without waiting for what nobody asks to see.
+
+        What fails is then heard of at the next look, at the latest at its end.
+        """
+        self._pipeline = self._raw.pipeline()
+        self._pipeline.__enter__()
+
+    def foresee(self, asks: Iterable[Ask]) -> None:
+        """
+        Get the answers to *asks*, of all that is known of the transaction before only these.
+        """
+        self._foreseen = Foreseen()
+        wanted, ticks = foreseen.keys(asks)
+        drawn = self.execute(only("ticks"), {"count": ticks}) if ticks else ()
+        found = [
+            (name, self.execute(foreseen.together(name), foreseen.named(name, keys))) for name, keys in wanted.items()
+        ]
+        for name, cursor in found:
+            self._foreseen.keep(name, wanted[name], (row.parted() for row in cursor.fetchall()))
+        self._foreseen.keep_ticks(drawn)
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Cursor:
         """
         Run one statement with each of *parameters*.
         """
+        self._foreseen.forget()
         cursor = self._raw.cursor()
+        self._changed += 1
         cursor.executemany(spoken(sql), list(parameters))
-        return self._counted(cursor)
+        return cursor
 
     def lock(self, places: Iterable[Place], sums: Iterable[Sum], /) -> None:
         """
@@ -117,10 +166,19 @@ class ServerConnection:
         keys = sorted({key(self._space, kind, *name) for name in names})
         self.execute(only("lock_names"), {"keys": keys})
 
-    def _counted(self, cursor: psycopg.Cursor[Any]) -> psycopg.Cursor[ServerRow]:
-        if cursor.description is None and cursor.rowcount > 0:
-            self._changed += cursor.rowcount
-        return cursor
+    def _leave_pipeline(self, *, failed: bool) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            with suppress(psycopg.Error) if failed else nullcontext():
+                pipeline.__exit__(None, None, None)
+
+
+@lru_cache(maxsize=1024)
+def writes(sql: str) -> bool:
+    """
+    Say whether a statement changes rows, as far as its first word tells.
+    """
+    return spoken(sql).startswith(("INSERT", "UPDATE", "DELETE"))
 
 
 def one(connection: Connection, question: str) -> Any:

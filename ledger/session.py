@@ -5,17 +5,19 @@ One step of a run between its begin and its end, and one provider call between r
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import orjson
 
-from ledger import lanes, locks, money, steps
+from ledger import asks, lanes, locks, money, steps
+from ledger.caching import Hit
 from ledger.connection import Connection, Operation
 from ledger.contract import Cap, Claim
+from ledger.ids import Ids
 from ledger.lease import Lease
 from ledger.steps import Begun, End, Found, Plan
 from ledger.store import Store
@@ -23,7 +25,6 @@ from penstock.clock import Clock
 from penstock.errors import PenstockError, Unavailable, UnknownOutcome
 from schemas.entries import ModelCall
 
-ID_BYTES = 16
 FULL_DISK_PAUSE = 1.0  # seconds
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class Means:
     lease: Lease
     clock: Clock
     fail: Callable[[str], None]
+    ids: Ids
 
 
 class OpenStep:
@@ -45,22 +47,28 @@ class OpenStep:
     A step that was begun; `ledger.contract.Step`.
     """
 
-    def __init__(self, means: Means, claim: Claim, plan: Plan, begun: Begun) -> None:
+    def __init__(
+        self, means: Means, claim: Claim, plan: Plan, begun: Begun, *, intend: Operation[Any] | None = None
+    ) -> None:
+        """
+        Look after what was *begun*; *intend* stores it with whatever is written first.
+        """
         self.found: Found = begun.found
         self.result = begun.result
         self.key = steps.key(claim, plan.name)
         self.attempts = begun.attempts
         self.first_at = begun.first_at
         self.quiet_at = begun.quiet_at
+        self.last = begun.last
         self._means = means
         self._claim = claim
         self._plan = plan
-        self._locks = locks.of(claim)
         self._ending = False
         self._over = begun.found == "done"
         self._caps: tuple[Cap, ...] = ()
-        self._owed: list[Operation[None]] = []
-        """What is booked together with the end of the step."""
+        self._intend = intend
+        self._owed: list[Slot] = []
+        """Calls that are booked together with the end of the step."""
 
     def local_fence(self) -> None:
         """
@@ -73,13 +81,15 @@ class OpenStep:
         Raise `Fenced` when the ledger says that the lane's fence has moved.
         """
         self._means.lease.check(self._claim.fence)
-        await self._means.store.read(lambda connection: lanes.hold(connection, self._claim))
+        await self._means.store.look(lambda connection: lanes.hold(connection, self._claim))
 
-    async def done(self, result: Any, *, receipt: Any = None, version: str | None = None) -> None:
+    async def done(
+        self, result: Any, *, receipt: Any = None, version: str | None = None, hit: Hit | None = None
+    ) -> None:
         """
         End the step with *result*.
         """
-        end = End(result=_json(result), receipt=None if receipt is None else _json(receipt), version=version)
+        end = _end(result, receipt, version, hit)
         self._means.fail("done:before")
         self._ending = True
         now = self._means.clock.now_ms()
@@ -90,6 +100,15 @@ class OpenStep:
         if not ended:
             raise lanes.fenced(self._claim)
 
+    def ending(self, result: Any, *, receipt: Any = None, version: str | None = None) -> steps.Ending:
+        """
+        Return the end of a write with *result*: `finish` keeps it.
+        """
+        self._means.fail("done:before")
+        self._over = True
+        end, now = _end(result, receipt, version), self._means.clock.now_ms()
+        return steps.Ending(claim=self._claim, plan=self._plan, end=end, now=now)
+
     async def leave(self, error: BaseException | None) -> None:
         """
         End the step without a result, as far as it has none yet.
@@ -97,6 +116,8 @@ class OpenStep:
         if self._over:
             await self._pay(_nothing)
             return
+        if self._intend is not None:
+            return  # nothing was stored, and nothing was sent
         state: Literal["failed", "unknown"] = "failed" if self._without_effect(error) else "unknown"
         now = self._means.clock.now_ms()
         await self._pay(lambda c: steps.leave(c, self._claim, self._plan, state, now))
@@ -116,35 +137,48 @@ class OpenStep:
         """
         Book what is owed and do *operation*, in one transaction.
         """
-        owed = tuple(self._owed)
+        owed, intend = tuple(self._owed), self._intend
         if not owed and operation is _nothing:
             return None
 
         def both(connection: Connection) -> T:
-            for book in owed:
-                book(connection)
+            if intend is not None:
+                intend(connection)
+            for slot in owed:
+                slot.book(connection)
             return operation(connection)
 
-        wanted = locks.of(self._claim, self._caps) if owed else self._locks
+        def asked() -> tuple[locks.Ask, ...]:
+            return asks.step(self._plan.named(self._claim)) + tuple(ask for slot in owed for ask in slot.asks())
+
+        wanted = locks.of(self._claim, self._caps if owed else (), asks=asked)
         result = await self._means.store.write(both, wanted)
+        self._intend = None
         if owed:
             del self._owed[: len(owed)]
         return result
 
     def call(
-        self, *, amount: int, caps: Sequence[Cap], per_event: int | None = None
+        self,
+        *,
+        amount: int,
+        caps: Sequence[Cap],
+        per_event: int | None = None,
+        model: str = "",
+        priced: bool = True,
     ) -> AbstractAsyncContextManager[Slot]:
         """
         Reserve *amount* for one provider call.
         """
-        return self._call(amount, tuple(caps), per_event)
+        return self._call(Terms(amount=amount, caps=tuple(caps), model=model, priced=priced), per_event)
 
     @asynccontextmanager
-    async def _call(self, amount: int, caps: Sequence[Cap], per_event: int | None) -> AsyncIterator[Slot]:
+    async def _call(self, terms: Terms, per_event: int | None) -> AsyncIterator[Slot]:
         await self._pay(_nothing)
-        self._caps = tuple({*self._caps, *caps})
-        slot = Slot(self._means, self._claim, self._plan.name, amount, caps, owe=self._owed.append)
-        await slot.reserve(per_event)
+        self._caps = tuple({*self._caps, *terms.caps})
+        slot = Slot(self._means, self._claim, self._plan, terms, owe=self._owed.append)
+        intend, self._intend = self._intend, None  # from here on it may be stored, whatever we are told
+        await slot.reserve(per_event, intend)
         try:
             yield slot
         except BaseException:
@@ -159,6 +193,19 @@ class OpenStep:
         return error is None or isinstance(error, PenstockError)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """
+    What a call may cost, and who is asked.
+    """
+
+    amount: int
+    """Micro-USD."""
+    caps: tuple[Cap, ...]
+    model: str
+    priced: bool
+
+
 class Slot:
     """
     One provider call under a reservation; `ledger.contract.CallSlot`.
@@ -168,40 +215,50 @@ class Slot:
         self,
         means: Means,
         claim: Claim,
-        step: str,
-        amount: int,
-        caps: Sequence[Cap],
+        plan: Plan,
+        terms: Terms,
         *,
-        owe: Callable[[Operation[None]], None],
+        owe: Callable[[Slot], None],
     ) -> None:
-        self.call = secrets.token_hex(ID_BYTES)
+        self.call = means.ids.new().hex()
         self._means = means
         self._claim = claim
-        self._step = step
-        self._amount = amount
-        self._caps = caps
-        self._locks = locks.of(claim, caps)
+        self._plan = plan
+        self._terms = terms
+        self.asks = partial(asks.call, claim, self.call, terms.caps)
+        self._locks = locks.of(claim, terms.caps, asks=self.asks)
         self._owe = owe
+        self._owed: ModelCall | None = None
         self._ended = False
 
-    async def reserve(self, per_event: int | None) -> None:
+    async def reserve(self, per_event: int | None, intend: Operation[Any] | None) -> None:
         """
-        Hold the money, or raise `OverBudget`.
+        Hold the money, or raise `OverBudget`; *intend* to ask in the same transaction.
         """
         now = self._means.clock.now_ms()
-        await self._means.store.write(
-            lambda connection: money.reserve(
+
+        def reserve(connection: Connection) -> None:
+            money.reserve(
                 connection,
                 self._claim,
-                self._step,
+                self._plan.name,
                 self.call,
-                amount=self._amount,
-                caps=self._caps,
+                amount=self._terms.amount,
+                caps=self._terms.caps,
                 per_event=per_event,
                 now=now,
-            ),
-            self._locks,
-        )
+                model=self._terms.model,
+                priced=self._terms.priced,
+            )
+            if intend is not None:
+                intend(connection)
+
+        def asked() -> tuple[locks.Ask, ...]:
+            return self.asks() + (asks.step(self._plan.named(self._claim)) if intend else ())
+
+        await self._means.store.write(reserve, replace(self._locks, asks=asked))
+        if intend is not None:
+            self._means.fail("begin")
         self._means.fail("reserve")
 
     async def settle(self, entry: ModelCall, *, with_step: bool = False) -> None:
@@ -209,11 +266,18 @@ class Slot:
         Book what the call really cost.
         """
         if with_step:
-            mine = self._mine(entry)
-            self._owe(lambda connection: money.end(connection, mine, "settled"))
+            self._owed = self._mine(entry)
+            self._owe(self)
             return
         await self._end(entry, "settled")
         self._means.fail("settle")
+
+    def book(self, connection: Connection) -> None:
+        """
+        Book what it cost, in the transaction of its step's end.
+        """
+        if self._owed is not None:
+            money.end(connection, self._owed, "settled")
 
     async def release(self, entry: ModelCall) -> None:
         """
@@ -229,7 +293,14 @@ class Slot:
             return
         now = self._means.clock.now_ms()
         entry = money.unanswered(
-            call=self.call, run=self._claim.run, step=self._step, cost=self._amount, outcome="lost", now=now
+            call=self.call,
+            run=self._claim.run,
+            step=self._plan.name,
+            cost=self._terms.amount,
+            outcome="lost",
+            now=now,
+            model=self._terms.model,
+            priced=self._terms.priced,
         )
         await self._end(entry, "settled")
 
@@ -239,18 +310,27 @@ class Slot:
 
     def _mine(self, entry: ModelCall) -> ModelCall:
         self._ended = True
-        return entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._step})
+        return entry.model_copy(update={"call": self.call, "run": self._claim.run, "step": self._plan.name})
 
 
 @asynccontextmanager
-async def open_step(means: Means, claim: Claim, plan: Plan) -> AsyncIterator[OpenStep]:
+async def open_step(means: Means, claim: Claim, plan: Plan, *, new: bool) -> AsyncIterator[OpenStep]:
     """
-    Begin a step, and look after its end.
+    Begin a step, and look after its end. The intent of a *new* one goes with its first reservation.
     """
     now = means.clock.now_ms()
-    begun = await means.store.write(lambda connection: steps.begin(connection, claim, plan, now), locks.of(claim))
-    means.fail("begin")
-    step = OpenStep(means, claim, plan, begun)
+
+    def begin(connection: Connection) -> Begun:
+        return steps.begin(connection, claim, plan, now)
+
+    if new:
+        step = OpenStep(
+            means, claim, plan, steps.first(plan, now), intend=partial(steps.intend, claim=claim, plan=plan, now=now)
+        )
+    else:
+        needs = locks.of(claim, asks=lambda: asks.step(plan.named(claim), plan.write))
+        step = OpenStep(means, claim, plan, await means.store.write(begin, needs))
+        means.fail("begin")
     try:
         yield step
     except BaseException as error:
@@ -264,6 +344,10 @@ def _nothing(_connection: Connection) -> None:
     """
     Do nothing more than what is owed.
     """
+
+
+def _end(result: Any, receipt: Any, version: str | None, hit: Hit | None = None) -> End:
+    return End(result=_json(result), receipt=None if receipt is None else _json(receipt), version=version, hit=hit)
 
 
 def _json(data: Any) -> str:

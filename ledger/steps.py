@@ -8,16 +8,19 @@ step surely without effect again; only its end can.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
 
-from ledger import lanes
+from ledger import cache, lanes, reading
+from ledger.caching import Hit
 from ledger.connection import Connection, Row
 from ledger.contract import Claim, WriteIntent
+from ledger.locks import Ask
 from ledger.queries import queries
-from schemas.entries import ActionClass, StepKind
+from schemas.entries import ActionClass, StepKind, WriteEntry
 
 Found = Literal["fresh", "done", "unknown"]
 
@@ -56,6 +59,8 @@ class Begun:
     attempts: int
     first_at: int
     quiet_at: int
+    last: WriteEntry | None = None
+    """Of a write: the newest one before that is done, by this step on this record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,8 @@ class End:
     result: str
     receipt: str | None
     version: str | None
+    hit: Hit | None = None
+    """Of an ask: where its result comes from, when it was taken from the cache."""
 
 
 def key(claim: Claim, step: str) -> str:
@@ -81,8 +88,31 @@ def begin(connection: Connection, claim: Claim, plan: Plan, now: int) -> Begun:
     """
     Store the intent of a step, unless it is done.
     """
-    named = plan.named(claim)
     lanes.hold(connection, claim)
+    if (write := plan.write) is None:
+        return _begin(connection, claim, plan, now)
+    last = reading.last_write(connection, claim.pipeline, write.connection, write.record, plan.name)
+    return replace(_begin(connection, claim, plan, now), last=last)
+
+
+def intend(connection: Connection, claim: Claim, plan: Plan, now: int) -> None:
+    """
+    Store the first intent of a step; raises `AssertionError` when it is not the first.
+    """
+    begun = begin(connection, claim, plan, now)
+    if begun.found != "fresh" or begun.attempts != 1:
+        raise AssertionError(f"step {plan.name!r} of run {claim.run} was called new, and is known: {begun.found}")
+
+
+def first(plan: Plan, now: int) -> Begun:
+    """
+    Return what `intend` finds of a step: nothing.
+    """
+    return Begun(found="fresh", attempts=1, first_at=now, quiet_at=now + plan.timeout_ms)
+
+
+def _begin(connection: Connection, claim: Claim, plan: Plan, now: int) -> Begun:
+    named = plan.named(claim)
     old = connection.execute(queries["step"], named).fetchone()
     if old is None:
         return _intend(connection, claim, plan, now, old=None, doubt=False, intent_at=now)
@@ -104,15 +134,54 @@ def finish(connection: Connection, claim: Claim, plan: Plan, end: End, now: int)
     """
     End the step; False when the fence has moved. The result of an ask is kept even then.
     """
-    named = plan.named(claim) | {"result": end.result, "receipt": end.receipt, "version": end.version, "now": now}
+    named = _ended(claim, plan, end, now)
     old = connection.execute(queries["step"], named).fetchone()
     if not lanes.holds(connection, claim) or old["token"] != plan.token:
         if plan.kind == "ask":
             connection.execute(queries["keep_answer"], named | {"input_hash": plan.input_hash})
         return False
-    connection.execute(queries["end_step"], named)
-    connection.execute(queries["end_write"], named)
+    _close(connection, plan, named)
+    if end.hit is not None:
+        cache.note_hit(connection, claim, end.hit, now)
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """
+    The end of a write, to be kept together with the end of its run; `ledger.contract.Ending`.
+    """
+
+    claim: Claim
+    plan: Plan
+    end: End
+    now: int
+
+    def keep(self, connection: Connection) -> None:
+        """
+        End the step of a run that holds its lane. Raises `Fenced` when another attempt has begun it.
+        """
+        named = _ended(self.claim, self.plan, self.end, self.now)
+        old = connection.execute(queries["step"], named).fetchone()
+        if old is None or old["token"] != self.plan.token:
+            raise lanes.fenced(self.claim)
+        _close(connection, self.plan, named)
+
+    def asks(self) -> tuple[Ask, ...]:
+        """
+        Return what it will ask.
+        """
+        return (("step", self.plan.named(self.claim)),)
+
+
+def _ended(claim: Claim, plan: Plan, end: End, now: int) -> dict[str, Any]:
+    return plan.named(claim) | {"result": end.result, "receipt": end.receipt, "version": end.version, "now": now}
+
+
+def _close(connection: Connection, plan: Plan, named: dict[str, Any]) -> None:
+    connection.execute(queries["end_step"], named)
+    if plan.kind == "write":
+        connection.execute(queries["end_write"], named)
 
 
 def leave(connection: Connection, claim: Claim, plan: Plan, state: Literal["failed", "unknown"], now: int) -> None:
@@ -121,7 +190,7 @@ def leave(connection: Connection, claim: Claim, plan: Plan, state: Literal["fail
     """
     named = plan.named(claim) | {"state": state, "now": now}
     old = connection.execute(queries["step"], named).fetchone()
-    if old["token"] != plan.token or old["state"] != "intent" or not lanes.holds(connection, claim):
+    if old is None or old["token"] != plan.token or old["state"] != "intent" or not lanes.holds(connection, claim):
         return
     connection.execute(queries["leave_step"], named)
     sure = state == "failed" and not old["doubt"]
@@ -202,7 +271,7 @@ def _intend(
     connection.execute(queries["begin_step"], named)
     if plan.write is not None:
         _open_write(connection, plan.write, named, now)
-    shown = old if old is not None and doubt else connection.execute(queries["step"], named).fetchone()
+    shown = old if old is not None and doubt else named
     return _begun(shown, "unknown" if doubt else "fresh", attempts=named["attempts"])
 
 
@@ -217,7 +286,7 @@ def _open_write(connection: Connection, write: WriteIntent, named: dict[str, Any
     connection.execute(queries["open_write"], named | what)
 
 
-def _begun(row: Row, found: Found, result: Any = None, *, attempts: int | None = None) -> Begun:
+def _begun(row: Row | Mapping[str, Any], found: Found, result: Any = None, *, attempts: int | None = None) -> Begun:
     return Begun(
         found=found,
         result=result,

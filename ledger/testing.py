@@ -17,7 +17,7 @@ async def beside(ledger: Ledger) -> Ledger:
     """
     first = _book(ledger)
     lease = first.lease.another(_LEASE, "second")
-    await first.store.write(lambda connection: lease.add(connection, first.clock.now_ms()))
+    await first.store.write(lambda connection: lease.begin(connection, first.clock.now_ms()))
     return Book(first.store, lease, clock=first.clock)
 
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ledger.base import Base
 from ledger.connection import Connection, Operation
+from ledger.lease import Lease
 from ledger.locks import ALONE, NONE, Locks
 from penstock.errors import PenstockError, Unavailable
 
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LOOK_EVERY = 1.0  # seconds between looks for workers that died
 MOST_OPERATIONS = 256  # per transaction, so that nobody waits for an endless one
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts to reach a server that is away
 
@@ -51,34 +53,36 @@ class Writer:
         self,
         base: Base,
         *,
-        tick: Operation[None],
-        ticked: Callable[[], None],
-        every: float,
+        lease: Lease,
         fail: Callable[[str], None],
     ) -> None:
         """
-        Open *base* and run *tick* in a transaction of its own each *every* seconds, then *ticked*.
+        Open *base* and renew *lease* in time.
         """
         self._base = base
-        self._tick = tick
-        self._ticked = ticked
-        self._every = every
+        self._lease = lease
         self._fail = fail
-        self._next_tick = time.monotonic() + every
+        self._next_tick = time.monotonic() + lease.every
+        self._next_look = time.monotonic() + LOOK_EVERY
         self._jobs: deque[_Job] = deque()
         self._news = threading.Condition()
         self._closing: asyncio.Future[None] | None = None
         self._away_since: float | None = None
         self._fate_unknown = False
-        self._connection: Connection | None = base.connect()
+        with base.turn():
+            self._connection: Connection | None = base.connect()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
 
     def start(self, first: Operation[T]) -> T:
         """
         Run *first* in a transaction, in the calling thread; then take operations.
         """
-        result = self._commit_one(first)
-        self._ticked()
+        try:
+            result = self._commit_one(first)
+        except BaseException:
+            self._shut()
+            raise
+        self._lease.renewed()
         self._thread.start()
         return result
 
@@ -116,13 +120,37 @@ class Writer:
             if batch:
                 self._do(batch)
                 _deliver(batch)
-            if time.monotonic() >= self._next_tick:
+            if self._is_time():
                 self._beat()
-        if self._connection is not None:
-            self._connection.close()
+        self._shut()
         if self._closing is not None:
             closed = self._closing
             closed.get_loop().call_soon_threadsafe(closed.set_result, None)
+
+    def _is_time(self) -> bool:
+        """
+        Say whether the lease must be renewed, or another worker buried.
+        """
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY
+            return now >= self._next_tick or self._missed()
+        return now >= self._next_tick
+
+    def _missed(self) -> bool:
+        try:
+            return self._lease.missed()
+        except OSError as error:  # the thread must outlive a folder that somebody took away
+            _log.error("the ledger %s has lost its locks: %s", self._base.name, error)  # said each second
+            return False
+
+    def _shut(self) -> None:
+        try:
+            with self._base.turn():
+                if self._connection is not None:
+                    self._connection.close()
+        except Exception as error:  # noqa: BLE001 # who waits for the end must not wait for ever
+            _log.warning("the ledger %s is left open until this process ends: %s", self._base.name, error)
 
     def _gather(self) -> list[_Job] | None:
         """
@@ -130,7 +158,7 @@ class Writer:
         """
         with self._news:
             if not self._jobs and self._closing is None:
-                self._news.wait(max(0.0, self._next_tick - time.monotonic()))
+                self._news.wait(max(0.0, min(self._next_tick, self._next_look) - time.monotonic()))
             if self._closing is not None and not self._jobs:
                 return None
             return self._together()
@@ -193,6 +221,10 @@ class Writer:
         return (self._fate_unknown and self._closing is None) or now - self._away_since < self._base.patience
 
     def _transact(self, batch: Sequence[_Job]) -> None:
+        with self._base.turn():
+            self._do_in_turn(batch)
+
+    def _do_in_turn(self, batch: Sequence[_Job]) -> None:
         connection = self._opened()
         try:
             self._base.begin(connection, [job.needs for job in batch])
@@ -213,6 +245,10 @@ class Writer:
         self._base.tidy(connection, len(batch))
 
     def _commit_one(self, operation: Operation[T]) -> T:
+        with self._base.turn():
+            return self._one_in_turn(operation)
+
+    def _one_in_turn(self, operation: Operation[T]) -> T:
         connection = self._opened()
         try:
             self._base.begin(connection, [ALONE])
@@ -224,10 +260,10 @@ class Writer:
         return result
 
     def _beat(self) -> None:
-        self._next_tick = time.monotonic() + self._every
+        self._next_tick = time.monotonic() + self._lease.every
         try:
-            self._commit_one(self._tick)
-            self._ticked()
+            self._commit_one(self._lease.renew)
+            self._lease.renewed()
         except Exception as error:  # noqa: BLE001 # the next one may get through
             _log.warning("the ledger %s cannot be written: %s", self._base.name, self._base.translated(error))
 

@@ -9,9 +9,13 @@ UPDATE meta SET value = value + 1 WHERE name = 'counter' RETURNING value;
 INSERT INTO workers (worker, name, host, boot_id, started_at, lease_until, state)
 VALUES (:worker, '', '', '', 0, 0, 'dead');
 
--- bury_workers --
--- Mark every other worker dead: only the holder of the file's lock may say so
-UPDATE workers SET state = 'dead' WHERE worker <> :worker;
+-- others --
+-- The other workers that are alive, as far as anybody knows
+SELECT worker, host, boot_id, lease_until FROM workers WHERE worker <> :worker AND state = 'alive';
+
+-- vouch --
+-- Whether a worker is alive
+SELECT 1 FROM workers WHERE worker = :worker AND state = 'alive';
 
 -- add_worker --
 -- Begin this process' lease
@@ -32,8 +36,9 @@ UPDATE workers SET lease_until = :lease_until WHERE worker = :worker AND state =
 UPDATE workers SET state = 'dead' WHERE worker = :worker;
 
 -- known_run --
--- What claiming, admitting and concluding need to know of a run
-SELECT state, verdict, body_hash, seq, attempts, generation, reason, fence FROM runs WHERE run = :run;
+-- What claiming, admitting and concluding need to know of a run; an older version knew of no first place
+SELECT state, verdict, body_hash, seq, CASE first_seq WHEN 0 THEN seq ELSE first_seq END AS first_seq, insist, attempts, generation, reason, fence, burst, started_at, bus_time
+FROM runs WHERE run = :run;
 
 -- known_before --
 -- What is left of a run whose details were pruned
@@ -79,9 +84,10 @@ WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND fence = :fe
 UPDATE lanes SET worker = :nobody, token = NULL WHERE token = :token;
 
 -- next_of_lane --
--- The oldest run that holds the lane
+-- The oldest run that holds the lane, beside one that leaves it
 SELECT run, seq, reason, due_at, gate FROM runs
 WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND state IN ('running', 'waiting')
+  AND run <> :run
 ORDER BY seq LIMIT 1;
 
 -- pass_lane --
@@ -93,24 +99,22 @@ WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND fence = :fe
 -- Delete a lane that nothing holds
 DELETE FROM lanes WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND fence = :fence;
 
--- holds --
--- Whether a claim still holds its lane
-SELECT 1 FROM lanes
-WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane
-  AND fence = :fence AND head = :run AND worker IS NOT NULL;
-
 -- add_run --
 -- A run in its first state
-INSERT INTO runs (run, tenant, pipeline, lane, seq, source, event_id, subject, body_hash, state, fence, reason, due_at,
-    gate, verdict, error, config_hash, topic, part, off, bus_time, created_at, started_at, finished_at)
-VALUES (:run, :tenant, :pipeline, :lane, :seq, :source, :event_id, :subject, :body_hash, :state, :fence, :reason,
-    :due_at, :gate, :verdict, :error, :config_hash, :topic, :part, :off, :bus_time, :now, :started_at, :finished_at);
+INSERT INTO runs (run, tenant, pipeline, lane, seq, first_seq, source, event_id, subject, body_hash, state, fence, reason, due_at,
+    gate, verdict, error, failed_step, deaths, config_hash, topic, part, off, bus_time, created_at, started_at, finished_at, "user")
+VALUES (:run, :tenant, :pipeline, :lane, :seq, :seq, :source, :event_id, :subject, :body_hash, :state, :fence, :reason,
+    :due_at, :gate, :verdict, :error, :failed_step, :deaths, :config_hash, :topic, :part, :off, :bus_time, :now, :started_at, :finished_at, :user);
 
 -- start_run --
 -- A waiting or orphaned run starts
 UPDATE runs SET state = 'running', fence = :fence, reason = NULL, due_at = NULL, gate = NULL,
     started_at = coalesce(started_at, :now)
 WHERE run = :run;
+
+-- forget_start --
+-- Waiting for money or a rate is no try: patience with errors begins afterwards
+UPDATE runs SET started_at = NULL WHERE run = :run;
 
 -- put_run_off --
 -- A running run waits or stands aside
@@ -121,8 +125,32 @@ WHERE run = :run AND state = 'running' AND fence = :fence;
 -- end_run --
 -- A running run becomes final
 UPDATE runs SET state = 'final', verdict = :verdict, error = :why, reason = NULL, due_at = NULL, gate = NULL,
-    finished_at = :now
+    finished_at = :now, failed_step = :failed_step, superseded_by = :superseded_by, deaths = deaths + :died,
+    config_hash = coalesce(:failed_under, config_hash)
 WHERE run = :run AND state = 'running' AND fence = :fence;
+
+-- supersede --
+-- Members of a burst that a newer one stands for: they still settle, and have begun nothing
+UPDATE runs SET state = 'final', verdict = 'superseded', superseded_by = :run, error = :why, reason = NULL, due_at = NULL,
+    finished_at = :now
+WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND state = 'waiting' AND reason = 'settle'
+  AND NOT EXISTS (SELECT 1 FROM steps WHERE steps.run = runs.run)
+RETURNING run, seq, first_due, burst_until, burst;
+
+-- stand_for_burst --
+-- What the newest member stands for, and when it runs at the latest
+UPDATE runs SET first_due = :first_due, burst_until = :until, burst = :burst WHERE run = :run;
+
+-- hurry_lanes --
+-- Lanes whose head settles: due at the latest then
+UPDATE lanes SET due_at = :due_at
+WHERE pipeline = :pipeline AND worker IS NULL AND due_at > :due_at
+  AND EXISTS (SELECT 1 FROM runs r WHERE r.run = lanes.head AND r.state = 'waiting' AND r.reason = 'settle');
+
+-- hurry_runs --
+-- The same for the runs
+UPDATE runs SET due_at = :due_at
+WHERE pipeline = :pipeline AND state = 'waiting' AND reason = 'settle' AND due_at > :due_at;
 
 -- keep_body --
 -- Keep a run's event; the first one kept stays
@@ -146,6 +174,12 @@ WHERE pipeline = :pipeline AND worker IS NULL AND due_at <= :now ORDER BY due_at
 SELECT tenant, pipeline, lane, head, head_seq, gate FROM lanes
 WHERE gate = :gate AND pipeline = :pipeline AND worker IS NULL ORDER BY head_seq LIMIT :most;
 
+-- late_lanes --
+-- Heads that wait for the end of an outage, and were first tried long ago
+SELECT l.tenant, l.pipeline, l.lane, l.head, l.head_seq, l.gate FROM lanes l JOIN runs r ON r.run = l.head
+WHERE l.pipeline = :pipeline AND l.worker IS NULL AND l.gate IS NOT NULL AND r.reason = 'outage' AND r.started_at < :before
+ORDER BY l.head_seq LIMIT :most;
+
 -- orphaned_lanes --
 -- Heads of dead workers, as far as their event is here; the others are left to the bus
 SELECT l.tenant, l.pipeline, l.lane, l.head, l.head_seq, NULL AS gate
@@ -161,7 +195,7 @@ WHERE w.state = 'dead' AND l.pipeline = :pipeline LIMIT 1;
 -- Gates with something waiting at them; one without a row is open
 SELECT DISTINCT l.gate, coalesce(g.state, 'open') AS state, g.probe_at, g.probing_at
 FROM lanes l LEFT JOIN gates g ON g.gate = l.gate
-WHERE l.worker IS NULL AND l.gate IS NOT NULL AND l.pipeline = :pipeline;
+WHERE l.worker IS NULL AND l.gate IS NOT NULL AND l.gate NOT LIKE 'budget:%' AND l.pipeline = :pipeline;
 
 -- first_due --
 -- The earliest due time of a pipeline
@@ -197,3 +231,12 @@ UPDATE gates SET state = 'shut', probe_run = NULL, probing_at = NULL WHERE state
 -- shut_gates --
 -- The gates that are not open
 SELECT gate, state, reason, since, probe_at FROM gates WHERE state <> 'open' ORDER BY since, gate;
+
+-- pauses --
+-- The pauses that hold: gates nobody probes
+SELECT gate, reason, since, probe_at FROM gates WHERE gate LIKE 'pipeline:%' AND state = 'shut' AND probe_at > :now
+ORDER BY since, gate;
+
+-- end_pauses --
+-- Pauses whose time is over
+UPDATE gates SET state = 'open', since = :now WHERE gate LIKE 'pipeline:%' AND state = 'shut' AND probe_at <= :now;

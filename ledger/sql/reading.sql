@@ -2,7 +2,7 @@
 
 -- list_runs --
 -- Runs for people, newest first
-SELECT * FROM runs WHERE :narrowed ORDER BY created_at DESC, seq DESC LIMIT :limit;
+SELECT * FROM runs WHERE :narrowed ORDER BY created_at DESC, first_seq DESC LIMIT :limit;
 
 -- find_runs --
 -- Runs by the beginning of their id
@@ -14,7 +14,7 @@ SELECT * FROM steps WHERE run = :run ORDER BY generation, first_at, kind, step;
 
 -- calls_of --
 -- The provider calls of a run
-SELECT entry FROM calls WHERE run = :run ORDER BY at, rung, attempt;
+SELECT entry, priced, cause FROM calls WHERE run = :run ORDER BY at, rung, attempt;
 
 -- writes_of_run --
 -- The writes of a run
@@ -34,6 +34,25 @@ ORDER BY at DESC;
 -- How many runs each pipeline has in each verdict or state
 SELECT pipeline, coalesce(verdict, state) AS end, count(*) AS runs FROM runs GROUP BY 1, 2;
 
+-- costs --
+-- What calls came to, told apart by some of what is known of them; a call may be known longer than its run
+SELECT c.outcome, c.late, c.priced, count(*) AS calls, sum(c.tokens_in) AS tokens_in, sum(c.tokens_out) AS tokens_out,
+    sum(c.tokens_cached) AS tokens_cached, sum(c.cost) AS cost :names
+FROM calls c LEFT JOIN runs r ON r.run = c.run
+WHERE c.at >= :since AND c.at < :until :narrowed
+GROUP BY c.outcome, c.late, c.priced :places;
+
+-- climbs --
+-- Calls in the order in which each ask made them; what the ledger booked itself knows no rung
+SELECT c.run, c.step, c.rung, c.model, c.outcome, c.cause, c.tokens_in, c.tokens_out, c.tokens_cached, c.cost
+FROM calls c JOIN runs r ON r.run = c.run
+WHERE c.at >= :since AND c.at < :until AND r.pipeline = :pipeline AND c.outcome NOT IN ('lost', 'swept')
+ORDER BY c.run, c.step, c.at, c.rung, c.attempt;
+
+-- configs --
+-- The texts of some configurations
+SELECT config_hash, body FROM configs WHERE config_hash IN (:hashes);
+
 -- remember_config --
 -- The text of a configuration
 INSERT INTO configs (config_hash, body, first_seen) VALUES (:config_hash, :body, :now) ON CONFLICT DO NOTHING;
@@ -43,9 +62,12 @@ INSERT INTO configs (config_hash, body, first_seen) VALUES (:config_hash, :body,
 SELECT value FROM meta WHERE name = 'horizon';
 
 -- old_runs --
--- Final runs whose details may go
+-- Final runs whose details may go: not while one of their lane stands aside, which must know what is newer
 SELECT run, body_hash, verdict, finished_at FROM runs
-WHERE state = 'final' AND finished_at < :before ORDER BY finished_at LIMIT :most;
+WHERE state = 'final' AND finished_at < :before
+  AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.state = 'aside'
+    AND a.tenant = runs.tenant AND a.pipeline = runs.pipeline AND a.lane = runs.lane)
+ORDER BY finished_at LIMIT :most;
 
 -- keep_identity --
 -- What stays of a run
@@ -93,3 +115,26 @@ SELECT part, next_off FROM positions WHERE pipeline = :pipeline AND topic = :top
 INSERT INTO positions (pipeline, topic, part, next_off, epoch, at)
 VALUES (:pipeline, :topic, :part, :next_off, 0, :now)
 ON CONFLICT (pipeline, topic, part) DO UPDATE SET next_off = excluded.next_off, at = excluded.at;
+
+-- note_lost --
+-- Messages of one partition that are gone before they were read
+UPDATE positions SET lost = lost + :lost, lost_at = :now
+WHERE pipeline = :pipeline AND topic = :topic AND part = :part;
+
+-- losses --
+-- Pipelines that lost messages, and how many
+SELECT pipeline, topic, SUM(lost) AS lost, MAX(lost_at) AS lost_at
+FROM positions
+WHERE lost_at >= :since
+GROUP BY pipeline, topic
+ORDER BY pipeline, topic;
+
+-- topic --
+-- What a topic was
+SELECT partitions, identity FROM topics WHERE topic = :topic;
+
+-- keep_topic --
+-- What a topic is
+INSERT INTO topics (topic, partitions, identity, at)
+VALUES (:topic, :partitions, :identity, :now)
+ON CONFLICT (topic) DO UPDATE SET partitions = excluded.partitions, identity = excluded.identity, at = excluded.at;

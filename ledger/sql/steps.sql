@@ -77,11 +77,13 @@ WHERE run = :run AND step = :step AND generation = :generation;
 
 -- budget --
 -- Money of one scope in one period
-SELECT spent, reserved FROM budgets WHERE scope = :scope AND period = :period;
+SELECT spent, reserved, cap, alert_at FROM budgets WHERE scope = :scope AND period = :period;
 
 -- add_budget --
--- The first call of a scope in a period
-INSERT INTO budgets (scope, period) VALUES (:scope, :period) ON CONFLICT DO NOTHING;
+-- The first call of a scope in a period, or of a changed cap
+INSERT INTO budgets (scope, period, cap, alert_at) VALUES (:scope, :period, :cap, :alert_at)
+ON CONFLICT (scope, period) DO UPDATE SET cap = excluded.cap, alert_at = excluded.alert_at
+WHERE budgets.cap <> excluded.cap OR budgets.alert_at <> excluded.alert_at;
 
 -- move_money --
 -- Change what one scope has spent and reserved in one period
@@ -94,12 +96,12 @@ FROM runs WHERE run = :run;
 
 -- reservation --
 -- One reservation
-SELECT amount, rows, state, booked, run, step, pipeline, fence FROM reservations WHERE call = :call;
+SELECT amount, rows, state, booked, run, step, pipeline, fence, model, priced FROM reservations WHERE call = :call;
 
 -- reserve --
 -- Hold money for one call
-INSERT INTO reservations (call, tenant, pipeline, lane, fence, run, step, amount, rows, state, at)
-VALUES (:call, :tenant, :pipeline, :lane, :fence, :run, :step, :amount, :rows, 'held', :now);
+INSERT INTO reservations (call, tenant, pipeline, lane, fence, run, step, amount, rows, state, at, model, priced)
+VALUES (:call, :tenant, :pipeline, :lane, :fence, :run, :step, :amount, :rows, 'held', :now, :model, :priced);
 
 -- book --
 -- End a reservation
@@ -111,7 +113,7 @@ SELECT rows FROM reservations WHERE tenant = :tenant AND pipeline = :pipeline AN
 
 -- stale_reservations --
 -- What earlier holders of a lane still hold
-SELECT call, run, step FROM reservations
+SELECT call, run, step, model, priced FROM reservations
 WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND state = 'held' AND fence < :fence;
 
 -- add_cost --
@@ -121,11 +123,12 @@ UPDATE runs SET cost = cost + :cost WHERE run = :run;
 -- keep_call --
 -- One provider call; what the ledger booked itself gives way to the truth
 INSERT INTO calls (call, run, step, rung, attempt, model, provider, outcome, tokens_in, tokens_out, tokens_cached,
-    cost, latency_ms, late, at, entry)
+    cost, latency_ms, late, at, entry, priced, cause)
 VALUES (:call, :run, :step, :rung, :attempt, :model, :provider, :outcome, :tokens_in, :tokens_out, :tokens_cached,
-    :cost, :latency_ms, :late, :at, :entry)
+    :cost, :latency_ms, :late, :at, :entry, :priced, :cause)
 ON CONFLICT (call) DO UPDATE SET rung = excluded.rung, attempt = excluded.attempt, model = excluded.model,
     provider = excluded.provider, outcome = excluded.outcome, tokens_in = excluded.tokens_in,
     tokens_out = excluded.tokens_out, tokens_cached = excluded.tokens_cached, cost = excluded.cost,
-    latency_ms = excluded.latency_ms, late = excluded.late, at = excluded.at, entry = excluded.entry
+    latency_ms = excluded.latency_ms, late = excluded.late, at = excluded.at, entry = excluded.entry,
+    priced = excluded.priced, cause = excluded.cause
 WHERE calls.outcome IN ('lost', 'swept');

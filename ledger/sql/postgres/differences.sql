@@ -5,6 +5,10 @@
 -- The next fence or seq; gaps are fine, it never falls back
 SELECT nextval('counter');
 
+-- ticks --
+-- Some of them for a batch
+SELECT nextval('counter') FROM generate_series(1, CAST(:count AS bigint));
+
 -- add_worker --
 -- Begin this process' lease, on the server's clock
 INSERT INTO workers (worker, name, host, boot_id, started_at, lease_until, state)
@@ -34,6 +38,12 @@ SELECT tenant, pipeline, lane, head, head_seq, gate FROM lanes
 WHERE gate = :gate AND pipeline = :pipeline AND worker IS NULL ORDER BY head_seq LIMIT :most
 FOR UPDATE SKIP LOCKED;
 
+-- late_lanes --
+-- Heads that wait for the end of an outage, and were first tried long ago
+SELECT l.tenant, l.pipeline, l.lane, l.head, l.head_seq, l.gate FROM lanes l JOIN runs r ON r.run = l.head
+WHERE l.pipeline = :pipeline AND l.worker IS NULL AND l.gate IS NOT NULL AND r.reason = 'outage' AND r.started_at < :before
+ORDER BY l.head_seq LIMIT :most FOR UPDATE OF l SKIP LOCKED;
+
 -- orphaned_lanes --
 -- Heads of dead workers, as far as their event is here; the others are left to the bus
 SELECT l.tenant, l.pipeline, l.lane, l.head, l.head_seq, NULL AS gate
@@ -58,7 +68,15 @@ WHERE gate IN (SELECT gate FROM gates WHERE state = 'probing' AND probing_at < :
 -- old_runs --
 -- Final runs whose details may go, as far as nobody else is forgetting them
 SELECT run, body_hash, verdict, finished_at FROM runs
-WHERE state = 'final' AND finished_at < :before ORDER BY finished_at LIMIT :most FOR UPDATE SKIP LOCKED;
+WHERE state = 'final' AND finished_at < :before
+  AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.state = 'aside'
+    AND a.tenant = runs.tenant AND a.pipeline = runs.pipeline AND a.lane = runs.lane)
+ORDER BY finished_at LIMIT :most FOR UPDATE SKIP LOCKED;
+
+-- due_parcels --
+-- The oldest unsent parcels of a kind that nobody has in hand
+SELECT id, kind, body, attempts, created_at FROM outbox
+WHERE kind = :kind AND sent_at IS NULL AND due_at <= :now ORDER BY created_at, id LIMIT :most FOR UPDATE SKIP LOCKED;
 
 -- set_horizon --
 -- Older events may have been known and forgotten; it never moves back
@@ -86,3 +104,9 @@ SELECT rows FROM reservations WHERE state = 'held' AND (tenant, pipeline, lane) 
 -- vouch --
 -- A worker that is alive stays so until this transaction ends
 SELECT 1 FROM workers WHERE worker = :worker AND state = 'alive' FOR SHARE;
+
+-- left_lanes --
+-- Lanes of a pipeline that no live worker holds
+SELECT l.tenant, l.pipeline, l.lane, l.head, l.head_seq FROM lanes l LEFT JOIN workers w ON w.worker = l.worker
+WHERE l.pipeline = :pipeline AND (l.worker IS NULL OR w.state = 'dead') ORDER BY l.head_seq LIMIT :most
+FOR UPDATE OF l;
