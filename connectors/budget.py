@@ -13,7 +13,7 @@ from pydantic import Field as Key
 
 from connectors.part import Header, Part, Seconds, Words
 from penstock.clock import Clock
-from penstock.errors import Unavailable
+from penstock.errors import Crowded, Unavailable
 
 LONGEST_PAUSE = 3600.0  # seconds the system may make us wait by one answer
 
@@ -58,13 +58,14 @@ class Budget:
     @contextlib.asynccontextmanager
     async def turn(self, deadline: float) -> AsyncIterator[None]:
         """
-        Wait for a turn; raises `Unavailable` at once when there is none before *deadline* (monotonic).
+        Wait for a turn; raises `Crowded` when none is free before *deadline* (monotonic), and `Unavailable`
+        when the system itself said to wait longer.
         """
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
                 await self._slots.acquire()
         except TimeoutError:
-            raise Unavailable(f"All {self._rule.concurrency} requests of {self._rule.name!r} are in use.") from None
+            raise Crowded(f"All {self._rule.concurrency} requests of {self._rule.name!r} are in use.") from None
         try:
             await self._take(deadline)
             yield
@@ -74,9 +75,11 @@ class Budget:
     async def _take(self, deadline: float) -> None:
         now = self._clock.monotonic()
         self._refill(now)
-        wait = max(self._shut_until - now, (1.0 - self._left) / self._pace, 0.0)
+        asked, wait = self._shut_until - now, (1.0 - self._left) / self._pace
+        wait = max(asked, wait, 0.0)
         if now + wait > deadline:
-            raise Unavailable(f"The rate budget {self._rule.name!r} is used up.", retry_after=wait)
+            kind = Unavailable if now + asked > deadline else Crowded
+            raise kind(f"The rate budget {self._rule.name!r} is used up.", retry_after=wait)
         self._left -= 1.0
         if wait > 0:
             await self._clock.sleep(wait)

@@ -8,28 +8,18 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from connectors.addresses import absolute
 from connectors.contract import Call, Connector
 from connectors.edge import Edge
 from penstock.clock import Clock
 from penstock.errors import Rejected, Unavailable, UnknownOutcome
-from penstock.http import Http, NotSent, Response, SentNoAnswer
+from penstock.http import Http, NotSent, Request, Response, SentNoAnswer
 
+WAITING = 0.5  # share of the time left that may go by before it is our turn
 USER_AGENT = "penstock"  # some systems refuse requests without one
-
-
-@runtime_checkable
-class Edged(Protocol):
-    """
-    A connector that lets `Call.send` speak for it.
-    """
-
-    edge: Edge
 
 
 class HttpCall:
@@ -80,11 +70,11 @@ class HttpCall:
             raise Rejected("This connector does not speak HTTP: it has no `edge`.")
         target = absolute(edge.base_url, url)
         what = f"{method} {urlsplit(target).path}"
-        async with edge.budget.turn(self.deadline):
-            request = httpx.Request(
+        async with edge.budget.turn(self._patience()):
+            request = Request.to(
                 method,
                 target,
-                params=dict(params) if params else None,
+                params=params,
                 headers={"user-agent": USER_AGENT, **edge.headers(), **(headers or {})},
                 **body,
             )
@@ -92,7 +82,14 @@ class HttpCall:
         edge.judge(response, what, write=write)
         return edge.unechoed(response)
 
-    async def _exchange(self, request: httpx.Request, what: str, *, write: bool) -> Response:
+    def _patience(self) -> float:
+        """
+        Return until when a turn is waited for: the rest of the time is the request's own.
+        """
+        now = self._clock.monotonic()
+        return now + max(0.0, self.deadline - now) * WAITING
+
+    async def _exchange(self, request: Request, what: str, *, write: bool) -> Response:
         left = self.deadline - self._clock.monotonic()
         if left <= 0:
             raise Unavailable(f"{what}: no time was left to send it")
@@ -120,7 +117,7 @@ def open_call(
     """
     Return the call for one piece of work of *connector* that may last *timeout* seconds.
     """
-    edge = connector.edge if isinstance(connector, Edged) else None
+    edge: Edge | None = getattr(connector, "edge", None)  # who has none does not speak HTTP
     return HttpCall(
         edge,
         http,

@@ -85,7 +85,7 @@ class Call(Protocol):
         """
         Send a request with this connection's auth, rate budget, fence and size cap.
 
-        Keywords as `httpx.Request`: `params`, `headers`, `json`, `content`; and `write=True` for a
+        Keywords as `penstock.http.Request.to`: `params`, `headers`, `json`, `content`; and `write=True` for a
         request with effect, so that a lost answer is `UnknownOutcome` instead of `Unavailable`.
         Error statuses are raised by the connector's error map.
         """
@@ -224,6 +224,8 @@ class ActionSpec:
     emits: frozenset[str]
     touches: frozenset[str]
     reads: str | None
+    steers: frozenset[str] = frozenset()
+    """Fields that decide what the system or its people do next: an answer may only choose among given values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ from connectors.settings import Settled
 from connectors.verification import verify
 from connectors.writing import Writing
 from penstock.clock import Clock
-from penstock.errors import AuthFailed, EdgeError, Rejected, Unavailable
+from penstock.errors import AuthFailed, Crowded, EdgeError, Rejected, Unavailable
 from schemas.events import Event
 
 
@@ -59,6 +59,7 @@ class DeclaredConnector:
             settled.values[manifest.url],
             headers=self._headers,
             secrets=self._secrets,
+            refused=lambda: settled.refused(manifest.auth.setting),
             rules=manifest.errors,
             budget=Budget(manifest.budget or UNLIMITED, clock),
             clock=clock,
@@ -119,7 +120,7 @@ class DeclaredConnector:
         """
         Return why *event* is our own write; None when it is not.
         """
-        scope = {"event": orjson.loads(event.to_json()), "acts_as": self.acts_as}
+        scope = {"event": event.to_data(), "acts_as": self.acts_as}
         for rule in self.manifest.own:
             if truth(rule, scope):
                 by_actor = self.acts_as is not None and event.actor == self.acts_as
@@ -138,7 +139,8 @@ class DeclaredConnector:
         except AuthFailed as error:
             return Health(state="auth", detail=str(error))
         except Unavailable as error:
-            return Health(state="down" if error.retry_after is None else "degraded", detail=str(error))
+            there = error.retry_after is not None or isinstance(error, Crowded)
+            return Health(state="degraded" if there else "down", detail=str(error))
         except EdgeError as error:
             return Health(state="degraded", detail=str(error))
         scope = {"body": body, "headers": headers, "settings": self._settled.values}
@@ -211,7 +213,7 @@ class DeclaredConnector:
         return {**self.manifest.headers, **self.manifest.auth.headers(self._settled)}
 
     def _secrets(self) -> list[str]:
-        return [*self.manifest.auth.headers(self._settled).values(), *self._settled.revealed()]
+        return [*self.manifest.auth.told(self._settled), *self._settled.revealed()]
 
 
 def _sample(rule: SampleRule, folder: Path) -> Sample:

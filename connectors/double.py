@@ -134,12 +134,21 @@ class Double(ABC):
         """
         return {}
 
+    def remark(self, asked: Asked) -> Mapping[str, Any]:
+        """
+        Return what else the log keeps of a request.
+        """
+        del asked
+        return {}
+
     # ---- ASGI ---------------------------------------------------------------------------------
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
         asked = await _asked(scope, receive)
+        if asked is None:
+            return
         if asked.path == "/_faults" or asked.path.startswith("/_double/"):
             await _reply(send, await self._control(asked))
             return
@@ -217,6 +226,7 @@ class Double(ABC):
             "mark": asked.mark,
             "effect": answered.effect,
             "fault": fault or None,
+            **self.remark(asked),
         }
         self.calls.append(line)
         if self._file is not None:
@@ -236,10 +246,15 @@ async def serving(double: Double, *, host: str = "127.0.0.1", port: int = 0) -> 
         await double.hooks.close()
 
 
-async def _asked(scope: Any, receive: Any) -> Asked:
+async def _asked(scope: Any, receive: Any) -> Asked | None:
+    """
+    Return the request; None when its sender was gone before all of it had come.
+    """
     parts: list[bytes] = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             break

@@ -73,7 +73,15 @@ class Auth(Part):
         """
         Return the header that proves who we are, with the newest secret.
         """
-        secret = settled.secrets(self.setting)[0]
+        return self._with(settled.secrets(self.setting)[0], settled)
+
+    def told(self, settled: Settled) -> list[str]:
+        """
+        Return what such a header said, or might have said, with each secret that was in our hands.
+        """
+        return [text for secret in settled.held(self.setting) for text in self._with(secret, settled).values()]
+
+    def _with(self, secret: str, settled: Settled) -> dict[str, str]:
         if self.header is not None:
             return {self.header[0]: secret}
         if self.basic is None:
@@ -104,6 +112,7 @@ class Edge:
         *,
         headers: Callable[[], Mapping[str, str]],
         secrets: Callable[[], list[str]],
+        refused: Callable[[], None],
         rules: tuple[ErrorRule, ...],
         budget: Budget,
         clock: Clock,
@@ -112,6 +121,7 @@ class Edge:
         self.budget = budget
         self._headers = headers
         self._secrets = secrets
+        self._refused = refused
         self._rules = rules
         self._clock = clock
 
@@ -132,6 +142,8 @@ class Edge:
         said = f"{what}: {response.status}{self._excerpt(response)}"
         if kind == "unavailable":
             raise self._later(response, said)
+        if response.status == 401:
+            self._refused()
         self._raise(kind, said)
 
     def _kind(self, response: Response, *, write: bool) -> Raises:

@@ -138,4 +138,5 @@ def _action_spec(name: str, rule: ActionRule) -> ActionSpec:
         emits=rule.emits,
         touches=rule.touches,
         reads=rule.reads,
+        steers=rule.steers,
     )

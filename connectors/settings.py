@@ -4,6 +4,7 @@ The settings of a connection: plain values, and secrets that stay references unt
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -11,8 +12,9 @@ from typing import Any, Protocol
 from connectors.contract import JsonSchema
 from connectors.part import Part, Words
 from penstock.errors import Invalid
-from penstock.secrets import MissingSecret, Secret, SecretRef, SecretRefs
+from penstock.secrets import MissingSecret, Secret, SecretAway, SecretRef, SecretRefs
 
+HELD = 6  # values of one secret
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
@@ -21,9 +23,15 @@ class SecretSource(Protocol):
     Where references such as `${env:TOKEN}` are resolved.
     """
 
-    def get(self, ref: SecretRef) -> Secret:
+    def all(self, refs: SecretRef | SecretRefs) -> tuple[Secret, ...]:
         """
-        Return the secret *ref* leads to; raises `MissingSecret`.
+        Return the live values of *refs*, newest first; raises `MissingSecret` or `SecretAway`.
+        """
+        ...
+
+    def refused(self, refs: SecretRefs) -> None:
+        """
+        Hear that a system refuses the newest of *refs*.
         """
         ...
 
@@ -83,7 +91,9 @@ class Settled:
         _refuse_unknown(declared, given)
         self._source = secrets
         self._refs = {name: _references(name, given[name]) for name, setting in declared.items() if setting.secret}
-        self._known: dict[SecretRef, Secret] = {}
+        self._known: dict[SecretRef, tuple[Secret, ...]] = {}
+        self._held: dict[str, list[Secret]] = {name: [] for name in self._refs}
+        """What was in our hands of each setting, newest first: a system may repeat an old one yet."""
         self.values: dict[str, str] = {}
         """Everything that is not secret; what expressions see as `settings`."""
         plain = {name: setting for name, setting in declared.items() if not setting.secret}
@@ -96,23 +106,47 @@ class Settled:
 
     def secrets(self, name: str) -> tuple[str, ...]:
         """
-        Return the live values of a secret setting, the newest first.
+        Return the live values of a secret setting, the newest first; raises `SecretAway` when there are none now.
         """
-        found = [self._get(ref) for ref in self._refs[name]]
-        return tuple(secret.reveal() for secret in found if secret is not None)
+        newest, *others = self._refs[name]
+        found = self._get(newest)
+        for ref in others:
+            with contextlib.suppress(SecretAway):
+                found += self._get(ref)
+        self._hold(name, found)
+        return tuple(dict.fromkeys(secret.reveal() for secret in found))
+
+    def refused(self, name: str) -> None:
+        """
+        Hear that the system refuses a secret setting: there may be a newer one.
+        """
+        self._source.refused(self._refs[name])
+
+    def held(self, name: str) -> list[str]:
+        """
+        Return the values of a secret setting that were in our hands, newest first. Never raises.
+        """
+        with contextlib.suppress(SecretAway):
+            self.secrets(name)
+        return [secret.reveal() for secret in self._held[name]]
 
     def revealed(self) -> list[str]:
         """
         Return every secret value, for taking them out of texts.
         """
-        return [text for name in self._refs for text in self.secrets(name)]
+        return [text for name in self._refs for text in self.held(name)]
 
-    def _get(self, ref: SecretRef) -> Secret | None:
+    def _get(self, ref: SecretRef) -> tuple[Secret, ...]:
         try:
-            self._known[ref] = self._source.get(ref)
+            self._known[ref] = self._source.all(ref)
         except MissingSecret:  # while a file is being replaced, what was known holds
-            return self._known.get(ref)
+            return self._known.get(ref, ())
         return self._known[ref]
+
+    def _hold(self, name: str, found: tuple[Secret, ...]) -> None:
+        held = self._held[name]
+        if found != tuple(held[: len(found)]):
+            self._held[name] = [*dict.fromkeys((*found, *held))][:HELD]
 
     def _resolve_all(self) -> None:
         """
@@ -121,7 +155,7 @@ class Settled:
         missing = []
         for refs in self._refs.values():
             try:
-                self._known[refs.newest] = self._source.get(refs.newest)
+                self._known[refs.newest] = self._source.all(refs.newest)
             except MissingSecret as error:
                 missing.append(error)
         if missing:

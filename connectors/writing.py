@@ -79,6 +79,8 @@ class ActionRule(Part):
     takes: frozenset[Literal["text", "fields"]] = Key(min_length=1)
     modes: tuple[WriteMode, ...] = ("add",)
     sets: frozenset[str] | None = None
+    steers: frozenset[str] = frozenset()
+    """Fields that decide what happens next; an answer may set them only to values its schema lists."""
     emits: frozenset[EventType] = frozenset()
     touches: frozenset[str] = frozenset()
     reads: Identifier | None = None
@@ -98,6 +100,8 @@ class ActionRule(Part):
             raise ValueError("'edit' is needed for the mode 'replace-own', and only there")
         if replaces and (self.idempotency is None or self.idempotency.slot_marker is None):
             raise ValueError("the mode 'replace-own' needs 'idempotency.marker' and 'idempotency.slot_marker'")
+        if self.sets is not None and not self.steers <= self.sets:
+            raise ValueError("'steers' names fields of 'sets'")
         return self
 
     @property
