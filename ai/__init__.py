@@ -2,9 +2,29 @@
 The only door to language models.
 """
 
+from ai.cache import Awaited, Wanted
 from ai.client import AI, open  # noqa: A004 - every room is opened by its `open`
 from ai.errors import AIError
 from ai.models import ModelSpec, Rates
 from ai.output import OutputSchema, ask_hash
+from ai.pacing import Paced, Pacer
+from ai.routing import Ladder
+from ai.sameness import Match
+from ai.sameness import key as question_key
 
-__all__ = ["AI", "AIError", "ModelSpec", "OutputSchema", "Rates", "ask_hash", "open"]
+__all__ = [
+    "AI",
+    "AIError",
+    "Awaited",
+    "Ladder",
+    "Match",
+    "ModelSpec",
+    "OutputSchema",
+    "Paced",
+    "Pacer",
+    "Rates",
+    "Wanted",
+    "ask_hash",
+    "open",
+    "question_key",
+]

@@ -4,33 +4,45 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from pydantic import ValidationError
 
-from ai.errors import FAILING, AIError, ErrorClass
-from ai.estimates import COMPLAINT, WIDER, estimate, room_of
-from ai.evidence import unsupported
+from ai.cache import Cache
+from ai.conversation import Conversation
+from ai.errors import FAILING, AIError
+from ai.estimates import billed_input, estimate, room_of
 from ai.exchange import Allowance, Exchange, Tools
 from ai.factors import Factors
+from ai.keyring import Keyring
+from ai.meters import Meters
 from ai.models import ModelSpec
 from ai.output import OutputSchema
-from ai.providers.contract import Question, Reading, Repair
+from ai.pacing import PATIENCE, Paces
+from ai.routing import Ladder, climb
+from ledger.pacing import Need
 from penstock.clock import utc
 from penstock.errors import Invalid
+from penstock.metrics import Instruments
 from schemas.entries import Answer, Prompt
 
 if TYPE_CHECKING:
-    from ledger.contract import Cap, Claim, Ledger
+    from ledger.contract import Cap, Claim, Ledger, Step
     from penstock.clock import Clock
     from penstock.http import Http
     from penstock.secrets import Secrets
+    from penstock.tracing import Tracing
 
+_OF_THE_CACHE = {"question", "cached", "saved"}
+"""Left out where there is no cache: workers of an older version read what is kept."""
 OUTAGE = 3  # failures in a row, of any runs, after which a model is taken for down
-SAID = 8_000  # characters of a wrong answer that are shown to the model again
+LOOKS_BACK = 30.0  # seconds over which calls are counted
+ENOUGH = 20  # calls of that time at least, to say anything by how many failed
+HALF = 0.5  # share of them that fail when a model is taken for down
 
 
 class AI:
@@ -46,14 +58,30 @@ class AI:
         ledger: Ledger,
         secrets: Secrets,
         clock: Clock,
+        keyring: Keyring | None = None,
         fail: Callable[[str], None] | None = None,
+        instruments: Instruments | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._models = models
         self._ledger = ledger
-        self._secrets = secrets
+        self._keyring = keyring or Keyring(secrets, http)
         self._factors = Factors()
-        self._tools = Tools(http=http, clock=clock, factors=self._factors, fail=fail or (lambda _name: None))
+        meters = Meters(instruments or Instruments())
+        self.paces = Paces(models, ledger=ledger, clock=clock, meters=meters)
+        self.cache = Cache(ledger=ledger, clock=clock, meters=meters, fail=fail or (lambda _name: None))
+        self._tools = Tools(
+            http=http,
+            clock=clock,
+            factors=self._factors,
+            meters=meters,
+            paces=self.paces,
+            tracing=tracing,
+            fail=fail or (lambda _name: None),
+        )
         self._failures: dict[str, int] = {}
+        self._lately: dict[str, deque[tuple[float, bool]]] = {}
+        """When calls of each model ended of late, and whether they failed; kept only once one has failed."""
 
     def spec(self, model: str) -> ModelSpec:
         """
@@ -79,28 +107,35 @@ class AI:
         prompt: Prompt,
         *,
         step: str = "ask",
-        model: str,
+        model: str | Ladder,
         output: OutputSchema,
         max_output: int,
         timeout: float,
-        caps: Sequence[Cap] = (),
+        caps: Callable[[], Sequence[Cap]] = tuple,
         per_event: int | None = None,
         ask_hash: str,
         evidence: str,
         receipt: Any = None,
+        new: bool = False,
+        patient: bool = False,
+        question: str = "",
     ) -> Answer:
         """
-        Return the validated answer of *model* to *prompt*, paid at most once per run and generation.
+        Return the validated answer of *model*, or of one of several, to *prompt*; paid at most once per run
+        and generation. It says that it answers *question*, the key of one whose answer may be used again.
 
-        *timeout* seconds cover every call of the ask. Texts in the answer that must be copied (ids,
-        amounts, dates, addresses) must occur in *evidence*.
+        *timeout* seconds cover every call of the ask; *caps* gives those that hold for a call made now.
+        *new* says that the ledger can know nothing of this ask, *patient* that others may go before it.
+        Texts in the answer that must be copied (ids, amounts, dates, addresses) must occur in *evidence*.
 
-        Raises `AIError`, `OverBudget`, `Fenced`, and `Invalid` for what a person must mend.
+        Raises `AIError`, `OverBudget`, `Paced`, `Fenced`, and `Invalid` for what a person must mend.
         """
-        spec = self.spec(model)
+        ladder = Ladder(models=(model,)) if isinstance(model, str) else model
+        if self.paces.of(ladder.models[0]) is not None:
+            await self._turn(claim, ladder.models[0], prompt.tokens + output.tokens, max_output, patient=patient)
         for anew in (False, True):
             async with self._ledger.step(
-                claim, step, kind="ask", action_class="ai", timeout=timeout, input_hash=ask_hash, anew=anew
+                claim, step, kind="ask", action_class="ai", timeout=timeout, input_hash=ask_hash, anew=anew, new=new
             ) as held:
                 if held.found == "done" and not anew:
                     if (kept := _kept(held.result, output)) is not None:
@@ -108,14 +143,41 @@ class AI:
                     continue  # paid for another schema: of no use now
                 deadline = self._tools.clock.monotonic() + timeout
                 allowance = Allowance(deadline=deadline, caps=caps, per_event=per_event)
-                exchange = Exchange(
-                    tools=self._tools, step=held, step_name=step, claim=claim, spec=spec, allowance=allowance
+                calls = partial(self._exchange, step=held, step_name=step, claim=claim, allowance=allowance)
+                climbed = await climb(
+                    ladder, calls, lambda each: Conversation(self, each, prompt, output, evidence).value(max_output)
                 )
-                value = await _Asking(self, exchange, prompt, output, evidence).value(max_output)
-                answer = _answer(value, spec, output, ask_hash, exchange.cost)
-                await held.done(answer.model_dump(mode="json"), receipt=receipt)
+                answer = _answer(climbed.value, climbed.spec, output, ask_hash, climbed.cost, question)
+                await held.done(
+                    answer.model_dump(mode="json", exclude=None if question else _OF_THE_CACHE), receipt=receipt
+                )
                 return answer
         raise AssertionError("a step begun anew is never found done")
+
+    async def _turn(self, claim: Claim, model: str, counted: int, max_output: int, *, patient: bool) -> None:
+        """
+        Wait for the turn of the first call, before anything is reserved for it.
+        """
+        if (pacer := self.paces.of(model)) is not None:
+            pacer.coming.discard(claim.run)
+        spec = self.spec(model)
+        given = billed_input(counted, self._factors.of(spec))
+        need = Need(input=given, output=room_of(spec, max_output), patient=patient)
+        await self.paces.turn(model, need, patience=PATIENCE)
+
+    def _exchange(
+        self, model: str, rung: int, cause: str, *, step: Step, step_name: str, claim: Claim, allowance: Allowance
+    ) -> Exchange:
+        return Exchange(
+            tools=self._tools,
+            step=step,
+            step_name=step_name,
+            claim=claim,
+            spec=self.spec(model),
+            rung=rung,
+            cause=cause,
+            allowance=allowance,
+        )
 
     async def recall(self, claim: Claim, *, step: str = "ask", output: OutputSchema, ask_hash: str) -> Answer | None:
         """
@@ -130,112 +192,49 @@ class AI:
         answer = _kept(result, output)
         return answer if answer is not None and (delivering or answer.ask_hash == ask_hash) else None
 
-    def keys(self, spec: ModelSpec, *, refresh: bool = False) -> list[str]:
+    async def keys(self, spec: ModelSpec, *, within: float, refused: str | None = None) -> list[str]:
         """
-        Return the live keys of *spec*, newest first; empty when it needs none.
+        Return what opens *spec*, newest first, read or fetched anew after a *refused* one; empty when it needs none.
+
+        A sign-in has *within* seconds. Raises `AIError`.
         """
-        if spec.key is None:
-            return []
-        if refresh:
-            self._secrets.refresh(spec.key)
-        return [secret.reveal() for secret in self._secrets.all(spec.key)]
+        try:
+            async with asyncio.timeout(within):
+                return await self._keyring.of(spec, refused=refused)
+        except TimeoutError:
+            message = f"model {spec.name!r} ({spec.label}): no sign-in within {within:.1f} s"
+            raise AIError(message, error_class="connection", model=spec.name) from None
+        except AIError as error:
+            error.args = (f"model {spec.name!r} ({spec.label}): {error}",)
+            error.model = spec.name
+            raise
 
     def judged(self, error: AIError) -> AIError:
         """
-        Take a model that fails again and again, whatever it is asked, for down.
+        Take a model for down that fails again and again, or every second time, whatever it is asked.
         """
         if error.error_class in FAILING:
             self._failures[error.model] = self._failures.get(error.model, 0) + 1
-            if self._failures[error.model] >= OUTAGE:
+            lately = self._lately.setdefault(error.model, deque(maxlen=1000))
+            lately.append((self._tools.clock.monotonic(), True))
+            if self._failures[error.model] >= OUTAGE or self._half_failed(lately):
                 error.advice = "gate"
+                lately.clear()
         return error
 
     def worked(self, spec: ModelSpec) -> None:
         """
-        Forget earlier failures of *spec*.
+        Forget earlier failures of *spec*, but for how many there were lately.
         """
         self._failures.pop(spec.name, None)
+        if (lately := self._lately.get(spec.name)) is not None:
+            lately.append((self._tools.clock.monotonic(), False))
 
-
-class _Asking:
-    """
-    One ask: a first try, more room if it was cut, one repair if it was wrong.
-    """
-
-    def __init__(self, ai: AI, exchange: Exchange, prompt: Prompt, schema: OutputSchema, evidence: str) -> None:
-        self._ai = ai
-        self._exchange = exchange
-        self._prompt = prompt
-        self._schema = schema
-        self._evidence = evidence
-        self._schema_tokens = _count(orjson.dumps(dict(schema.schema)).decode())
-
-    async def value(self, max_output: int) -> dict[str, Any]:
-        """
-        Return the answer's data; raises `AIError`.
-        """
-        question = self._question(max_output)
-        try:
-            reading = await self._call(question)
-        except AIError as exc:
-            if exc.error_class != "truncated":
-                raise
-            question = replace(question, room=question.room * WIDER)
-            reading = await self._call(question)
-        value, wrong, _ = self._checked(reading)
-        if not wrong:
-            return value
-        repair = Repair(said=reading.text[:SAID] or "(nothing)", complaint=_complaint(wrong))
-        reading = await self._call(replace(question, repair=repair))
-        value, wrong, error_class = self._checked(reading)
-        if wrong:
-            spec = self._exchange.spec
-            message = f"model {spec.name!r} ({spec.label}): the answer is wrong after one repair: {'; '.join(wrong)}"
-            raise AIError(message, error_class=error_class, model=spec.name)
-        return value
-
-    def _question(self, max_output: int) -> Question:
-        return Question(
-            spec=self._exchange.spec,
-            prompt=self._prompt,
-            schema_name=self._schema.wire_name,
-            schema=self._schema.schema,
-            room=room_of(self._exchange.spec, max_output),
-        )
-
-    async def _call(self, question: Question) -> Reading:
-        counted = self._prompt.tokens + self._schema_tokens
-        if question.repair:
-            counted += COMPLAINT + _count(question.repair.said)
-        try:
-            reading = await self._with_key(question, counted)
-        except AIError as exc:
-            raise self._ai.judged(exc) from exc.__cause__
-        self._ai.worked(question.spec)
-        return reading
-
-    async def _with_key(self, question: Question, counted: int) -> Reading:
-        keys = self._ai.keys(question.spec)
-        first = keys[0] if keys else None
-        try:
-            return await self._exchange.call(question, first, counted)
-        except AIError as exc:
-            if exc.error_class != "auth" or question.spec.key is None:
-                raise
-            others = [key for key in (*self._ai.keys(question.spec, refresh=True), *keys) if key != first]
-            if not others:
-                raise
-            return await self._exchange.call(question, others[0], counted)
-
-    def _checked(self, reading: Reading) -> tuple[dict[str, Any], list[str], ErrorClass]:
-        try:
-            value = self._schema.without_gaps(orjson.loads(_json_part(reading.text)))
-        except ValueError as exc:
-            return {}, [f"the answer is not JSON ({exc})"], "invalid_output"
-        if wrong := self._schema.validate(value):
-            return {}, wrong, "invalid_output"
-        missing = unsupported(value, self._evidence, self._schema.literals)
-        return value, [f"{text!r} does not occur in the context" for text in missing], "unsupported"
+    def _half_failed(self, lately: deque[tuple[float, bool]]) -> bool:
+        since = self._tools.clock.monotonic() - LOOKS_BACK
+        while lately and lately[0][0] < since:
+            lately.popleft()
+        return len(lately) >= ENOUGH and sum(failed for _, failed in lately) >= HALF * len(lately)
 
 
 def _kept(result: Any, output: OutputSchema) -> Answer | None:
@@ -249,7 +248,9 @@ def _kept(result: Any, output: OutputSchema) -> Answer | None:
     return None if output.validate(answer.output) else answer.model_copy(update={"stored": True})
 
 
-def _answer(value: dict[str, Any], spec: ModelSpec, output: OutputSchema, ask_hash: str, cost: int) -> Answer:
+def _answer(
+    value: dict[str, Any], spec: ModelSpec, output: OutputSchema, ask_hash: str, cost: int, question: str
+) -> Answer:
     return Answer(
         output=value,
         model=spec.name,
@@ -258,30 +259,8 @@ def _answer(value: dict[str, Any], spec: ModelSpec, output: OutputSchema, ask_ha
         ask_hash=ask_hash,
         schema_hash=output.hash,
         cost=cost,
+        question=question,
     )
-
-
-def _complaint(wrong: list[str]) -> str:
-    lines = "\n".join(f"- {line}" for line in wrong)
-    return (
-        f"Your answer cannot be used:\n{lines}\nAnswer again, completely, as JSON that mends this and invents nothing."
-    )
-
-
-def _json_part(text: str) -> str:
-    """
-    Return *text* without the fence that some servers put around JSON.
-    """
-    plain = text.strip().removeprefix("\ufeff")
-    if plain.startswith("```"):
-        plain = plain.removeprefix("```json").removeprefix("```").strip().removesuffix("```")
-    return plain
-
-
-def _count(text: str) -> int:
-    from ai import tokens
-
-    return tokens.count(text)
 
 
 def open(  # noqa: A001 - every room is opened by its `open`
@@ -291,9 +270,22 @@ def open(  # noqa: A001 - every room is opened by its `open`
     ledger: Ledger,
     secrets: Secrets,
     clock: Clock,
+    keyring: Keyring | None = None,
     fail: Callable[[str], None] | None = None,
+    instruments: Instruments | None = None,
+    tracing: Tracing | None = None,
 ) -> AI:
     """
-    Return the AI layer over *models*.
+    Return the AI layer over *models*; keys come from *secrets* and the clouds' sign-ins unless *keyring* has them.
     """
-    return AI(models, http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail)
+    return AI(
+        models,
+        http=http,
+        ledger=ledger,
+        secrets=secrets,
+        clock=clock,
+        keyring=keyring,
+        fail=fail,
+        instruments=instruments,
+        tracing=tracing,
+    )

@@ -33,6 +33,7 @@ _DAY_FIRST = re.compile(
     re.IGNORECASE,
 )
 _MONTH_FIRST = re.compile(rf"\b({_NAME})\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?\b(?:,?\s+(\d{{4}})\b)?", re.IGNORECASE)
+_DAY = re.compile(r"(?<!\d)\d{1,2}(?!\d)")  # no date is written without a number of one or two digits
 CENTURY = 2000  # of years written with two digits
 
 
@@ -40,6 +41,8 @@ def days(text: str) -> Iterator[tuple[str, tuple[Day, ...]]]:
     """
     Yield each date in *text* as written, with the days it can mean: `03/04/2026` has two.
     """
+    if not _DAY.search(text):
+        return
     for found in _ISO.finditer(text):
         yield from _dated(found[0], (int(found[1]), int(found[2]), int(found[3])))
     for found in _SHORT.finditer(text):

@@ -1,6 +1,6 @@
 """
-A model server for demos and tests: speaks OpenAI chat completions and Anthropic messages, checks keys,
-counts tokens, logs every call, and fails on demand.
+A model server for demos and tests: speaks as OpenAI, Azure, Anthropic, Gemini, Vertex AI and Bedrock do,
+checks keys, counts tokens, logs every call, and fails on demand.
 
     async with ModelDouble() as double:
         ModelSpec(..., url=double.openai_url)
@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -37,6 +38,17 @@ HUGE = 11 * 1024 * 1024  # bytes of the `huge` answer
 SHOWN = 80  # characters of a question that the log keeps
 DRIP = 64  # bytes per drop
 
+_GENERATE = "{model:[^/:]+}:generateContent"
+PATHS: Mapping[str, dialogue.Words] = {
+    "/v1/chat/completions": dialogue.OPENAI,
+    "/openai/v1/chat/completions": dialogue.OPENAI,
+    "/openai/deployments/{model}/chat/completions": dialogue.OPENAI,
+    "/v1/messages": dialogue.ANTHROPIC,
+    f"/v1/models/{_GENERATE}": dialogue.GEMINI,
+    f"/v1/projects/{{project}}/locations/{{region}}/publishers/google/models/{_GENERATE}": dialogue.VERTEX,
+    "/model/{model:.+}/converse": dialogue.BEDROCK,
+}
+
 FaultKind = Literal[
     "status",  # an error of *status*, with *body* if given
     "hang",  # no answer for *seconds*
@@ -51,6 +63,7 @@ FaultKind = Literal[
     "invented",  # an answer with an id and an address out of thin air
     "drip",  # the answer comes in drops over *seconds*
     "huge",  # eleven megabytes
+    "raw",  # *body* as it is, as a success
 ]
 
 
@@ -75,6 +88,7 @@ class Call:
     """
 
     id: str
+    """That of its answer too."""
     at: float
     path: str
     key: str
@@ -103,6 +117,8 @@ class ModelDouble:
     answers: deque[str] = field(default_factory=deque)
     """Texts to answer with next, before the offline extract takes over."""
     faults: deque[Fault] = field(default_factory=deque)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What every answer says besides, e.g. of limits."""
     calls: list[Call] = field(default_factory=list)
     _runner: web.AppRunner | None = None
 
@@ -116,7 +132,7 @@ class ModelDouble:
     @property
     def openai_url(self) -> str:
         """
-        The base URL for the `openai` provider.
+        The base URL for the `openai` provider; the others have `url`.
         """
         return f"{self.url}/v1"
 
@@ -131,12 +147,12 @@ class ModelDouble:
         app = web.Application(client_max_size=MAX_REQUEST)
         app.add_routes(
             [
-                web.post("/v1/chat/completions", self._openai),
-                web.post("/v1/messages", self._anthropic),
+                *(web.post(path, partial(self._serve, words)) for path, words in PATHS.items()),
                 web.post("/_faults", self._add_faults),
                 web.get("/_calls", self._list_calls),
             ]
         )
+        app.on_response_prepare.append(self._say)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -148,6 +164,9 @@ class ModelDouble:
         assert self._runner is not None
         await self._runner.cleanup()
 
+    async def _say(self, _request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(self.headers)
+
     async def _add_faults(self, request: web.Request) -> web.Response:
         wanted = orjson.loads(await request.read())
         self.faults.extend(_faults(wanted if isinstance(wanted, list) else [wanted]))
@@ -156,27 +175,22 @@ class ModelDouble:
     async def _list_calls(self, _request: web.Request) -> web.Response:
         return web.json_response([asdict(call) for call in self.calls])
 
-    async def _openai(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, _key(request), dialogue.OPENAI)
-
-    async def _anthropic(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, _key(request), dialogue.ANTHROPIC)
-
-    async def _serve(self, request: web.Request, key: str, words: dialogue.Words) -> web.StreamResponse:
+    async def _serve(self, words: dialogue.Words, request: web.Request) -> web.StreamResponse:
+        key = _key(request)
         named = next((name for name, value in self.keys.items() if value == key), None if self.keys else "any")
         if named is None:
-            body = words.error(401, f"Incorrect API key provided: {key}.")
-            return web.json_response(body, status=401)
+            body = words.error(words.no_key, f"API key not valid: {key}.")
+            return web.json_response(body, status=words.no_key)
         try:
-            asked = words.asked(orjson.loads(await request.read()))
+            asked = words.asked(orjson.loads(await request.read()) | request.match_info)
         except (ValueError, KeyError, TypeError, IndexError) as exc:
             return web.json_response(words.error(400, f"We could not parse the body: {exc!r}"), status=400)
         fault = self.faults.popleft() if self.faults else None
         if fault and fault.kind in ("status", "hang", "reset-before"):
             return await _refuse(request, fault, words)
         replied = self._reply(asked, fault)
-        self._keep(request.path, named, asked, replied, fault.kind if fault else "ok")
-        return await _deliver(request, fault, orjson.dumps(words.reply(asked, replied)))
+        call = self._keep(request.path, named, asked, replied, fault.kind if fault else "ok")
+        return await _deliver(request, fault, orjson.dumps(words.reply(asked, replied, call.id)))
 
     def _reply(self, asked: Asked, fault: Fault | None) -> Replied:
         kind = fault.kind if fault else "ok"
@@ -188,7 +202,7 @@ class ModelDouble:
             return Replied(text=text[: len(text) // 2], finish="length", input=asked.input, output=asked.room)
         return Replied(text=text, finish="stop", input=asked.input, output=made)
 
-    def _keep(self, path: str, key: str, asked: Asked, replied: Replied, outcome: str) -> None:
+    def _keep(self, path: str, key: str, asked: Asked, replied: Replied, outcome: str) -> Call:
         call = Call(
             id=f"call-{len(self.calls) + 1}",
             at=time.time(),
@@ -205,11 +219,17 @@ class ModelDouble:
         if self.log is not None:
             with self.log.open("ab") as file:
                 file.write(orjson.dumps(asdict(call)) + b"\n")
+        return call
 
 
 def _key(request: web.Request) -> str:
-    named = request.headers.get("x-api-key") or request.headers.get("api-key")
-    return named or request.headers.get("authorization", "").removeprefix("Bearer ")
+    for name in ("x-api-key", "api-key", "x-goog-api-key"):
+        if name in request.headers:
+            return request.headers[name]
+    authorization = request.headers.get("authorization", "")
+    if authorization.startswith("AWS4"):
+        return authorization.partition("Credential=")[2].partition("/")[0]
+    return authorization.removeprefix("Bearer ")
 
 
 def _text(asked: Asked, kind: str) -> str:
@@ -240,6 +260,8 @@ async def _deliver(request: web.Request, fault: Fault | None, body: bytes) -> we
         return _reset(request)
     if fault and kind == "drip":
         return await _drip(request, body, fault.seconds)
+    if fault and kind == "raw":
+        return web.Response(body=fault.body, content_type="application/json")
     replaced = {"malformed": body[: len(body) // 2], "empty": b"{}", "huge": b" " * HUGE + body}
     return web.Response(body=replaced.get(kind, body), content_type="application/json")
 

@@ -10,91 +10,104 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from ai.dates import Day, days
+from ai.links import Place, leads, places, without
 
 MOST = 8  # unsupported values worth telling
 ID_DIGITS = 3  # a word with fewer digits is not an id
 SUBSCRIBER = 7  # digits of a telephone number that must be the same; prefixes vary
 COUNTING = 100  # whole numbers below it need no evidence, unless money or a share
 
-_URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"'`|\\^{}\[\]]+", re.IGNORECASE)
-_TARGET = re.compile(
-    r"\]\(\s*<?([^\s()<>]+)|^\s*\[[^\]\n]+\]:\s*<?(\S+)|\b(?:href|src)\s*=\s*[\"']?([^\s\"'<>]+)",
-    re.IGNORECASE | re.MULTILINE,
-)
-"""Where a link or an image leads, in Markdown or HTML, however it is spelled."""
-_BARE = re.compile(
-    r"(?<![\w/.@:-])(?:[a-z][a-z0-9+.-]{1,15}:)?//[^\s<>\"'`|^{}\[\]()]+"
-    r"|(?<![\w/.@:-])(?:[a-z0-9-]+\.)+[a-z]{2,24}/[^\s<>\"'`|^{}\[\]()]+",
-    re.IGNORECASE,
-)
-"""Addresses that some programs make links of: other schemes, none, or a name with a path."""
-_MENTION = re.compile(r"(?<![\w.%+/-])@[A-Za-z][\w-]{0,62}(?:/[\w.-]+)?(?![\w.]*@)")
-"""A name that some systems send a message to."""
-_EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{1,63}")
 _NUMBER = re.compile(
     r"(?<![\w.,/-])(?:\d+(?:[.,'\u00a0\u202f ]\d{3})*(?:[.,]\d+)?(?![\w/]|[.,-]\d)|\d+(?:[.,]\d+)?[kKmM]\b)"
 )
 _FORMATTED = re.compile(r"(?<![\w.,/-])\d+[.,]\d[\d.,]*(?![\w/-])")
 _PHONE = re.compile(r"\+?\d(?:(?:[ ./-]|\) ?| ?\()?\d){6,14}")
-_TELLING = re.compile(r"[\d@/=\]]|www\.", re.IGNORECASE)  # without any of it there is nothing to look up
 _MONEY = re.compile(r"[$€£¥₹%]|\b(?:USD|EUR|GBP|CHF|JPY|INR|dollars?|euros?|pounds?|percent)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_](?:[\w#/.:-]*[^\W_])?")
+_DOTTED = re.compile(r"[\w-]+(?:\.[\w-]+)+")
+_SEPARATORS = re.compile(r"[\W_]+")
 _PART = re.compile(r"[^\W_]+")
 _SCALE = {"k": 1_000, "m": 1_000_000}
 
 
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """
-    What a context says, indexed for looking things up.
+    What a context says, each kind of value indexed when the first one is looked up.
     """
 
-    words: frozenset[str] = field(default_factory=frozenset)
-    numbers: frozenset[Decimal] = field(default_factory=frozenset)
-    days: frozenset[Day] = field(default_factory=frozenset)
-    addresses: frozenset[str] = field(default_factory=frozenset)
-    phones: frozenset[str] = field(default_factory=frozenset)
+    def __init__(self, text: str) -> None:
+        self._text = text
 
-    @classmethod
-    def of(cls, text: str) -> Evidence:
+    @cached_property
+    def words(self) -> frozenset[str]:
         """
-        Index *text*.
+        Every word, its parts, and neighbouring parts as one.
         """
-        numbers = (value for found in _NUMBER.finditer(text) for value in _values(found[0]))
-        return cls(
-            words=frozenset(_spellings(text)),
-            numbers=frozenset(numbers),
-            days=frozenset(day for _, choices in days(text) for day in choices),
-            addresses=frozenset(_address(found) for found in _addresses(text)),
-            phones=frozenset(_flat(found[0])[-SUBSCRIBER:] for found in _PHONE.finditer(text)),
-        )
+        return frozenset(_spellings(self._text))
+
+    @cached_property
+    def numbers(self) -> frozenset[Decimal]:
+        """
+        What its numbers can mean.
+        """
+        return frozenset(value for found in _NUMBER.finditer(self._text) for value in _values(found[0]))
+
+    @cached_property
+    def days(self) -> frozenset[Day]:
+        """
+        The days its dates can mean.
+        """
+        return frozenset(day for _, choices in days(self._text) for day in choices)
+
+    @cached_property
+    def addresses(self) -> frozenset[str]:
+        """
+        Where its links, addresses and mentions lead, the hosts of those, and every name with a dot in it.
+        """
+        led = {name for place in places(self._text) for name in (place.address, place.host)}
+        return frozenset(led | set(_DOTTED.findall(self._text.casefold())))
+
+    @cached_property
+    def phones(self) -> frozenset[str]:
+        """
+        The last digits of its telephone numbers.
+        """
+        return frozenset(_flat(found[0])[-SUBSCRIBER:] for found in _PHONE.finditer(self._text))
 
 
 def unsupported(output: Any, evidence: str, allowed: Iterable[str] = ()) -> tuple[str, ...]:
     """
     Return the values in *output* that *evidence* does not contain, in reading order, each once.
 
-    Texts in *allowed* (the values a schema offers) need no evidence.
+    Texts in *allowed* (the names and values a schema offers) need no evidence.
     """
     offered = frozenset(allowed)
-    texts = [text for text in _texts(output) if text not in offered]
-    if not any(_TELLING.search(text) for text in texts):
+    texts = [text for text in _texts(output) if text not in offered and _tells(text)]
+    if not texts:
         return ()
-    known = Evidence.of(evidence)
+    known = Evidence(evidence)
     found = dict.fromkeys(value for text in texts for value in _missing(text, known))
     return tuple(found)[:MOST]
+
+
+def _tells(text: str) -> bool:
+    """
+    Say whether there is anything to look up.
+    """
+    return leads(text) or any(map(str.isdigit, text))
 
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for item in value.values():
+        for name, item in value.items():
+            yield name
             yield from _texts(item)
     elif isinstance(value, list):
         for item in value:
@@ -102,11 +115,9 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _missing(text: str, known: Evidence) -> Iterator[str]:
-    for found in _addresses(text):
-        if not _known_address(_address(found), known):
-            yield found
-    for pattern in (_URL, _EMAIL, _BARE, _MENTION):
-        text = pattern.sub(" ", text)
+    if leads(text):
+        yield from (place.spelling for place in places(text) if not _known_place(place, known))
+        text = without(text)
     for spelling, choices in days(text):
         if not any(_same_day(choice, day) for choice in choices for day in known.days):
             yield spelling
@@ -131,10 +142,12 @@ def _missing_numbers(text: str, known: Evidence) -> Iterator[str]:
 def _missing_ids(text: str, known: Evidence) -> Iterator[str]:
     for found in _WORD.finditer(text):
         word = found[0]
-        if sum(char.isdigit() for char in word) < ID_DIGITS or _flat(word) in known.words:
+        if sum(map(str.isdigit, word)) < ID_DIGITS or _flat(word) in known.words:
             continue
         parts = _PART.findall(word)
         if "." not in word and all(part.isdecimal() and len(part) <= len(str(COUNTING - 1)) for part in parts):
+            continue
+        if "." in word and word.casefold() in known.addresses:
             continue
         telling = [part for part in parts if any(char.isdigit() for char in part)]
         prose = all(part.islower() for part in parts if part not in telling)
@@ -143,20 +156,13 @@ def _missing_ids(text: str, known: Evidence) -> Iterator[str]:
         yield word
 
 
-def _addresses(text: str) -> Iterator[str]:
-    for found in _TARGET.finditer(text):
-        yield next(group for group in found.groups() if group)
-    for pattern in (_URL, _EMAIL, _BARE, _MENTION):
-        for found in pattern.finditer(text):
-            yield found[0].rstrip(".,;:!?)")
-
-
-def _address(text: str) -> str:
-    return re.sub(r"^(?:[a-z][a-z0-9+.-]*:)?//(www\.)?|^www\.|^mailto:", "", text.casefold()).rstrip("/")
-
-
-def _known_address(address: str, known: Evidence) -> bool:
-    return address in known.addresses or _flat(address) in known.words
+def _known_place(place: Place, known: Evidence) -> bool:
+    """
+    Say whether the context leads there too; a name without a host leads nowhere by itself.
+    """
+    if place.lasting:
+        return False
+    return place.address in known.addresses or ("." not in place.address and _flat(place.address) in known.words)
 
 
 def _spellings(text: str) -> Iterator[str]:
@@ -175,7 +181,8 @@ def _spellings(text: str) -> Iterator[str]:
 
 
 def _flat(word: str) -> str:
-    return "".join(char for char in word.casefold() if char.isalnum())
+    plain = word.casefold()
+    return plain if plain.isalnum() else _SEPARATORS.sub("", plain)
 
 
 def _values(spelling: str) -> frozenset[Decimal]:

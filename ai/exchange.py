@@ -14,6 +14,7 @@ from ai.estimates import billed_input
 from ai.models import ModelSpec
 from ai.providers import adapter
 from ai.providers.contract import Malformed, Question, Reading
+from ledger.pacing import Need
 from penstock.clock import utc
 from penstock.errors import Fenced, Invalid, Unavailable
 from penstock.http import NotSent, Response, SentNoAnswer
@@ -22,11 +23,16 @@ from schemas.entries import ModelCall, Usage
 
 if TYPE_CHECKING:
     from ai.factors import Factors
+    from ai.meters import Meters
+    from ai.pacing import Paces
     from ai.prices import Price
     from ledger.contract import CallSlot, Cap, Claim, Step
     from penstock.clock import Clock
     from penstock.http import Http
+    from penstock.tracing import Tracing
 
+COUNT_ROOM = frozenset({"openai", "azure"})
+"""Who counts the room of an answer against the quota of tokens, however little of it is used."""
 ECHOED = 12  # characters from which a key in an answer is no chance
 _MIN_PATIENCE = 0.05  # seconds below which a call is not worth starting
 
@@ -40,6 +46,9 @@ class Tools:
     http: Http
     clock: Clock
     factors: Factors
+    meters: Meters
+    paces: Paces
+    tracing: Tracing | None
     fail: Callable[[str], None]
 
 
@@ -51,7 +60,8 @@ class Allowance:
 
     deadline: float
     """Monotonic seconds."""
-    caps: Sequence[Cap]
+    caps: Callable[[], Sequence[Cap]]
+    """Those that hold for a call made now: a repair after midnight is the next day's."""
     per_event: int | None
 
     @property
@@ -59,7 +69,7 @@ class Allowance:
         """
         Tell whether money is limited at all.
         """
-        return bool(self.caps) or self.per_event is not None
+        return bool(self.caps()) or self.per_event is not None
 
 
 @dataclass(kw_only=True)
@@ -73,6 +83,9 @@ class Exchange:
     step_name: str
     claim: Claim
     spec: ModelSpec
+    rung: int = 0
+    cause: str = ""
+    """Why the rung below was not enough."""
     allowance: Allowance
     cost: int = 0
     """Micro-USD booked so far."""
@@ -96,13 +109,53 @@ class Exchange:
         given = billed_input(counted, self.tools.factors.of(self.spec))
         self._check_window(given, question.room)
         amount = self.price.worst_case(given, question.room) if self.price else 0
+        if self.attempt or self.rung:  # the first call of an ask has had its turn
+            await self._turn(Need(input=given, output=question.room))
         self.attempt += 1
-        async with self.step.call(amount=amount, caps=self.allowance.caps, per_event=self.allowance.per_event) as slot:
+        caps, per_event = self.allowance.caps(), self.allowance.per_event
+        async with self.step.call(
+            amount=amount, caps=caps, per_event=per_event, model=self.spec.name, priced=self.price is not None
+        ) as slot:
             attempt = _Attempt(exchange=self, slot=slot, question=question, key=key, amount=amount, given=given)
-            reading = await attempt.run()
+            reading = await self._paced(attempt)
         if not reading.usage.estimated:
             self.tools.factors.observe(self.spec, counted, reading.usage.input)
         return reading
+
+    async def _turn(self, need: Need) -> None:
+        if self.tools.paces.of(self.spec.name) is not None:
+            await self.tools.paces.turn(self.spec.name, need, patience=self.left)
+
+    async def _paced(self, attempt: _Attempt) -> Reading:
+        """
+        Make the call, and give back what it did not take of the model's pace.
+        """
+        paces, model = self.tools.paces, self.spec.name
+        paces.sent(model)
+        try:
+            reading = await attempt.run()
+        except AIError as error:
+            if error.billed == "no":
+                paces.back(model, attempt.given, attempt.question.room)
+            raise
+        if not reading.usage.estimated:
+            unused = 0 if self.spec.provider in COUNT_ROOM else attempt.question.room - reading.usage.output
+            paces.back(model, attempt.given - reading.usage.input, unused)
+        return reading
+
+    @property
+    def first(self) -> bool:
+        """
+        Whether the last call was the first of its ask.
+        """
+        return self.rung == 0 and self.attempt == 1
+
+    @property
+    def left(self) -> float:
+        """
+        Seconds that are left for the ask; below zero when it is late.
+        """
+        return self.allowance.deadline - self.tools.clock.monotonic()
 
     def _check_window(self, given: int, room: int) -> None:
         window = prices.window(self.spec)
@@ -164,11 +217,14 @@ class _Attempt:
             return AIError(message, error_class="timeout" if exc.timeout else "connection", billed="maybe")
 
     async def _send(self) -> Response:
-        left = self.exchange.allowance.deadline - self.exchange.tools.clock.monotonic()
+        left = self.exchange.left
         if left < _MIN_PATIENCE:
             raise NotSent("no time is left for this ask")
         request = adapter(self.exchange.spec.provider).request(self.question, self.key)
-        return await self.exchange.tools.http.send(request, timeout=left, fence=self.exchange.step.local_fence)
+        tools = self.exchange.tools
+        response = await tools.http.send(request, timeout=left, fence=self.exchange.step.local_fence)
+        await tools.paces.heard(self.exchange.spec.name, response.headers)
+        return response
 
     def _read(self, response: Response) -> Reading | AIError:
         words = adapter(self.exchange.spec.provider)
@@ -184,9 +240,11 @@ class _Attempt:
         Take the key out of what a server says: an answer is kept, and written where others read it.
         """
         key = self.key
-        if key is None or len(key) < ECHOED or key not in repr(reading):
+        if key is None or len(key) < ECHOED:
             return reading
         texts = {name: getattr(reading, name) for name in ("text", "refusal", "response_id", "response_model")}
+        if not any(text and key in text for text in texts.values()):
+            return reading
         return replace(reading, **{name: text and text.replace(key, MASK) for name, text in texts.items()})
 
     def _unfinished(self, reading: Reading) -> AIError | None:
@@ -221,7 +279,8 @@ class _Attempt:
     async def _book(self, reading: Reading | None, error: AIError | None) -> None:
         price = self.exchange.price
         cost = price.cost(reading.usage) if reading and price else self._due(error.billed if error else "yes")
-        entry = self._entry(reading, error.error_class if error else "ok", cost)
+        free = error is not None and error.billed == "no"
+        entry = self._entry(reading, error.error_class if error else "ok", cost, priced=free or price is not None)
         self.exchange.cost += cost
         await self.slot.settle(entry, with_step=error is None)  # a paid answer and its price are kept together
         self._record(entry)
@@ -236,9 +295,10 @@ class _Attempt:
 
     def _record(self, entry: ModelCall) -> None:
         exchange = self.exchange
-        telemetry.record(entry, exchange.claim, exchange.spec, self.question.room, priced=exchange.price is not None)
+        exchange.tools.meters.record(entry, exchange.claim)
+        telemetry.record(entry, exchange.claim, exchange.spec, self.question.room, exchange.tools.tracing)
 
-    def _entry(self, reading: Reading | None, outcome: str, cost: int) -> ModelCall:
+    def _entry(self, reading: Reading | None, outcome: str, cost: int, *, priced: bool = True) -> ModelCall:
         exchange, clock = self.exchange, self.exchange.tools.clock
         return ModelCall(
             call=self.slot.call,
@@ -249,11 +309,14 @@ class _Attempt:
             request_model=exchange.spec.model,
             response_model=reading.response_model if reading else None,
             response_id=reading.response_id if reading else None,
+            rung=exchange.rung,
+            cause=exchange.cause,
             attempt=exchange.attempt - 1,
             outcome=outcome,
             finish_reason=reading.finish_reason if reading else None,
             usage=reading.usage if reading else Usage(),
             cost=cost,
+            priced=priced,
             latency_ms=round((clock.monotonic() - self._began) * 1000),
             late=self._late(),
             at=clock.now_ms(),

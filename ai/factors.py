@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ai.models import ModelSpec
 
 LOWEST, HIGHEST = 1.0, 2.0
-START = {"anthropic": 1.25}
+START = {"anthropic": 1.25, "bedrock": 1.25, "google": 1.1, "vertex": 1.1}
 FORGET = 0.02  # how far one smaller observation pulls the factor down
 TELLING = 200  # tokens below which a ratio says more about overheads than about text
 

@@ -45,9 +45,18 @@ class OutputSchema:
     @cached_property
     def literals(self) -> frozenset[str]:
         """
-        Return every text the schema itself offers as a value.
+        Return every text the schema itself offers, as a value or as a name.
         """
         return frozenset(_literals(self.schema))
+
+    @cached_property
+    def tokens(self) -> int:
+        """
+        Return what the schema takes of a model's window.
+        """
+        from ai import tokens  # not needed by those who only name a schema
+
+        return tokens.count(orjson.dumps(dict(self.schema)).decode())
 
     @cached_property
     def _validator(self) -> Any:
@@ -72,7 +81,7 @@ class OutputSchema:
         """
         Return *value* without the nulls that stand for optional properties a provider had to fill.
         """
-        return _pruned(value, [self.schema], self.schema)
+        return _pruned(value, [self.schema], self.schema) if _has_null(value) else value
 
 
 def fingerprint(data: Any) -> str:
@@ -99,9 +108,16 @@ def _literals(part: Any) -> list[str]:
     if not isinstance(part, Mapping):
         return []
     own = [*part.get("enum", ()), part.get("const")] if isinstance(part.get("enum", []), list) else []
+    own += part["properties"] if isinstance(part.get("properties"), Mapping) else ()
     return [text for text in own if isinstance(text, str)] + [
         text for value in part.values() for text in _literals(value)
     ]
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_null, value.values()))
+    return any(map(_has_null, value)) if isinstance(value, list) else value is None
 
 
 def _pruned(value: Any, schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> Any:

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from schemas.entries import Usage
 
 MILLION = 1_000_000
-_DATED = re.compile(r"([-@]20\d{2}-?\d{2}-?\d{2}|-latest)$")
+_DATED = re.compile(r"([-@]20\d{2}-?\d{2}-?\d{2}|-latest|-00\d)$")
+_LISTED = {"vertex": "google", "bedrock": "aws"}
+"""Providers that the list calls otherwise."""
+_AT_HOME = frozenset({"azure", "google", "vertex", "bedrock"})
+"""Providers whose models are theirs at every address: a gateway or a private endpoint changes no price."""
+_BEDROCK = re.compile(
+    r"^(?:arn:[^/]*/)?(?:(?:global|regional|us|us-gov|eu|apac|jp|au|ca|in)\.)?(.+?)(?:-v\d+)?(?::\d+)?$"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +52,11 @@ class Rate:
         """
         Return the highest rate that a call of at most *total_input* tokens can reach.
         """
-        return max(self.base, *(rate for start, rate in self.tiers if total_input > start), 0)
+        most = max(self.base, 0)
+        for start, rate in self.tiers:
+            if rate > most and total_input > start:
+                most = rate
+        return most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +83,9 @@ class Price:
         """
         Return the most a call can cost: nothing read from a cache, everything written to it.
         """
-        read = max(rate.dearest(input_tokens) for rate in (self.input, self.cache_read, self.cache_write))
-        return _rounded_up(input_tokens * read + max_output * self.output.dearest(input_tokens))
+        given = input_tokens
+        read = max(self.input.dearest(given), self.cache_read.dearest(given), self.cache_write.dearest(given))
+        return _rounded_up(given * read + max_output * self.output.dearest(given))
 
 
 def find(spec: ModelSpec, at: datetime | None = None) -> Price | None:
@@ -84,9 +96,8 @@ def find(spec: ModelSpec, at: datetime | None = None) -> Price | None:
         return _FREE
     if spec.price is not None:
         return _override(spec.price)
-    if (found := _listed(spec)) is None:
-        return None
-    return _price(found, at or datetime.now(UTC))
+    moment = at or datetime.now(UTC)
+    return _current(spec.provider, spec.url, spec.model, spec.price_as, moment.replace(second=0, microsecond=0))
 
 
 def window(spec: ModelSpec) -> int | None:
@@ -99,11 +110,24 @@ def window(spec: ModelSpec) -> int | None:
     return found.context_window if found is not None else None
 
 
+@lru_cache(maxsize=256)
+def _current(provider: str, url: str | None, model: str, price_as: str | None, minute: datetime) -> Price | None:
+    """
+    Return the listed price in one minute: lists change at the full minute, and calls come by the hundred.
+    """
+    found = _found(provider, url, model, price_as)
+    return None if found is None else _price(found, minute)
+
+
 def _listed(spec: ModelSpec) -> Any:
-    if spec.price_as:
-        provider, _, model = spec.price_as.partition("/")
-        return _lookup(provider, None, model)
-    return None if spec.provider == "offline" else _lookup(spec.provider, spec.url, spec.model)
+    return None if spec.provider == "offline" else _found(spec.provider, spec.url, spec.model, spec.price_as)
+
+
+def _found(provider: str, url: str | None, model: str, price_as: str | None) -> Any:
+    if price_as:
+        provider, _, model = price_as.partition("/")
+        url = None
+    return _lookup(_LISTED.get(provider, provider), None if provider in _AT_HOME else url, model)
 
 
 @lru_cache(maxsize=256)
@@ -112,8 +136,30 @@ def _lookup(provider: str, url: str | None, model: str) -> Any:
 
     for known in get_snapshot().providers:
         if (re.match(known.api_pattern, url) is not None) if url else (known.id == provider):
-            return _exact(known.models, model.lower())
+            if (found := _exact(known.models, model.lower())) is not None:
+                return found
+            if known.id == "aws":
+                return _on_bedrock(known.models, model.lower())
+            others = known.fallback_model_providers or () if known.id == "azure" else ()
+            return next(filter(None, (_lookup(other, None, model) for other in others)), None)
     return None
+
+
+def _on_bedrock(models: list[Any], name: str) -> Any:
+    """
+    Return the entry of a model that goes by its region, its version and sometimes its date.
+    """
+    plain = _plain(name)
+    return next((model for model in models if _plain(model.id.lower()) == plain and model.is_match(_bare(name))), None)
+
+
+def _plain(name: str) -> str:
+    found = _BEDROCK.match(name)
+    return _DATED.sub("", found[1] if found else name)
+
+
+def _bare(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _exact(models: list[Any], name: str) -> Any:

@@ -1,5 +1,5 @@
 """
-One structured log entry per model call, in OpenTelemetry's GenAI names. Never a prompt or an answer.
+One structured log entry per model call, and one span where spans are wanted, in OpenTelemetry's GenAI names. Never a prompt or an answer.
 """
 
 from __future__ import annotations
@@ -11,28 +11,35 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from ai.models import ModelSpec
     from ledger.contract import Claim
+    from penstock.tracing import Tracing
     from schemas.entries import ModelCall
 
 log = logging.getLogger("penstock.ai")
 
+_PORTS = {"http": 80, "https": 443}
+NAMES = {"azure": "azure.ai.openai", "google": "gcp.gemini", "vertex": "gcp.vertex_ai", "bedrock": "aws.bedrock"}
+"""What OpenTelemetry calls providers that we call otherwise."""
 
-def record(call: ModelCall, claim: Claim, spec: ModelSpec, room: int, *, priced: bool) -> None:
+
+def record(call: ModelCall, claim: Claim, spec: ModelSpec, room: int, tracing: Tracing | None = None) -> None:
     """
-    Log *call*.
+    Tell of *call*.
     """
+    known = attributes(call, claim, spec, room)
     level = logging.INFO if call.outcome == "ok" else logging.WARNING
-    log.log(
-        level, "model call %s: %s", spec.label, call.outcome, extra=attributes(call, claim, spec, room, priced=priced)
-    )
+    log.log(level, "model call %s: %s", spec.label, call.outcome, extra=known)
+    if tracing is not None:
+        tracing.called(known, call.latency_ms / 1000)
 
 
-def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int, *, priced: bool) -> dict[str, Any]:
+def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int) -> dict[str, Any]:
     """
     Return what is known of *call* under its public names; what is not known is absent.
     """
+    server = urlsplit(spec.url) if spec.url else None
     known = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": call.provider,
+        "gen_ai.provider.name": NAMES.get(call.provider, call.provider),
         "gen_ai.request.model": call.request_model,
         "gen_ai.request.max_tokens": room,
         "gen_ai.output.type": "json",
@@ -45,7 +52,8 @@ def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int, *, pri
         "gen_ai.usage.cache_creation.input_tokens": call.usage.cache_write or None,
         "gen_ai.usage.reasoning.output_tokens": call.usage.reasoning or None,
         "error.type": None if call.outcome == "ok" else call.outcome,
-        "server.address": urlsplit(spec.url).hostname if spec.url else None,
+        "server.address": server.hostname if server else None,
+        "server.port": (server.port or _PORTS.get(server.scheme)) if server else None,
         "penstock.pipeline": claim.pipeline,
         "penstock.run": claim.run,
         "penstock.step": call.step,
@@ -53,7 +61,7 @@ def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int, *, pri
         "penstock.call": call.call,
         "penstock.attempt": call.attempt,
         "penstock.latency_ms": call.latency_ms,
-        "penstock.cost_micro_usd": call.cost if priced else None,
+        "penstock.cost_micro_usd": call.cost if call.priced else None,
         "penstock.late": call.late or None,
     }
     return {name: value for name, value in known.items() if value is not None}

@@ -7,14 +7,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
-import orjson
-
 from ai.errors import AIError, ErrorClass
 from ai.providers import faults
 from ai.providers.contract import FinishReason, Malformed, Question, Reading
-from ai.providers.dialects import anthropic_strict
-from penstock.http import Response
+from ai.providers.dialects import anthropic_strict, rewritten
+from penstock.http import Request, Response
 from schemas.entries import Usage
 
 if TYPE_CHECKING:
@@ -46,22 +43,42 @@ def thinks(spec: ModelSpec) -> bool:
     """
     Tell whether the model always reasons before it answers.
     """
-    return _THINKS.match(spec.model) is not None
+    return always_thinks(spec.model)
 
 
-def request(question: Question, key: str | None) -> httpx.Request:
+def always_thinks(model: str) -> bool:
+    """
+    Tell whether Anthropic's *model* always reasons.
+    """
+    return _THINKS.match(model) is not None
+
+
+def request(question: Question, key: str | None) -> Request:
     """
     Build the request, byte for byte what the official SDK would send as a body.
     """
-    base = (question.spec.url or BASE_URL).rstrip("/").removesuffix("/v1")
-    headers = {"content-type": "application/json", "accept": "application/json", "anthropic-version": VERSION}
-    if key:
-        headers["authorization"] = f"Bearer {key}"
-    return httpx.Request("POST", f"{base}/v1/messages", headers=headers, content=orjson.dumps(_body(question)))
+    headers = _headers(key) | {"content-type": "application/json"}
+    return Request.to("POST", f"{_base(question.spec)}/messages", headers=headers, json=_body(question))
+
+
+def probe(spec: ModelSpec, key: str | None) -> Request:
+    """
+    Ask for the list of models.
+    """
+    return Request.to("GET", f"{_base(spec)}/models", headers=_headers(key))
+
+
+def _base(spec: ModelSpec) -> str:
+    return (spec.url or BASE_URL).rstrip("/").removesuffix("/v1") + "/v1"
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    headers = {"accept": "application/json", "anthropic-version": VERSION}
+    return headers | ({"authorization": f"Bearer {key}"} if key else {})
 
 
 def _body(question: Question) -> dict[str, Any]:
-    config: dict[str, Any] = {"format": {"type": "json_schema", "schema": anthropic_strict(question.schema)}}
+    config: dict[str, Any] = {"format": {"type": "json_schema", "schema": rewritten(anthropic_strict, question.schema)}}
     if thinks(question.spec):
         config["effort"] = "low"
     body: dict[str, Any] = {
@@ -92,7 +109,7 @@ def classify(response: Response) -> AIError | None:
     Return the error that *response* stands for; None for a success.
     """
     part = faults.error_part(response)
-    if response.status == httpx.codes.OK and part.get("type") not in _TYPES:
+    if response.status == 200 and part.get("type") not in _TYPES:
         return None
     message = faults.word(part, "message")
     code = _TYPES.get(faults.word(part, "type"))
@@ -111,11 +128,11 @@ def read(response: Response) -> Reading:
         body = response.json()
         blocks = body["content"]
         text = "".join(block["text"] for block in blocks if block["type"] == "text")
-        stop = body.get("stop_reason")
+        stop = faults.word(body, "stop_reason")
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise Malformed("the answer is not a message") from exc
     details = body.get("stop_details")
-    finish = _FINISH.get(stop or "", "stop")
+    finish = _FINISH.get(stop, "stop")
     return Reading(
         text=text,
         finish_reason=finish,

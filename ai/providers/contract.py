@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from schemas.entries import Usage
 
 if TYPE_CHECKING:
-    import httpx
-
     from ai.errors import AIError
     from ai.models import ModelSpec
-    from penstock.http import Response
+    from penstock.http import Request, Response
     from schemas.entries import Prompt
 
 FinishReason = Literal["stop", "length", "content_filter", "context"]
@@ -81,9 +79,15 @@ class Adapter(Protocol):
         """
         ...
 
-    def request(self, question: Question, key: str | None) -> httpx.Request:
+    def request(self, question: Question, key: str | None) -> Request:
         """
-        Build the request.
+        Build the request. *key* is the model's key, or what a sign-in gave for it.
+        """
+        ...
+
+    def probe(self, spec: ModelSpec, key: str | None) -> Request:
+        """
+        Build the cheapest request that needs the key and goes where a question goes; it costs nothing.
         """
         ...
 

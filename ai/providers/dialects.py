@@ -3,12 +3,12 @@ JSON Schema as each provider accepts it for a native structured output.
 
 Providers understand a part of JSON Schema and refuse the rest. What they do not understand is moved
 into the description, where the model may still follow it; we validate the answer against the whole
-schema ourselves. Both rewritings do what the official SDKs do, and tests hold them to it.
+schema ourselves. Where an official SDK rewrites schemas, ours does what it does, and tests hold us to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Schema = dict[str, Any]
@@ -23,6 +23,26 @@ _ANTHROPIC_FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )
 _NULL: Schema = {"type": "null"}
+_KEPT = 256  # schemas in their rewritten form
+_REWRITTEN: dict[tuple[Callable[[Mapping[str, Any]], Schema], int], tuple[Mapping[str, Any], Schema]] = {}
+"""By identity: the schema itself is kept beside it, so that no other can have its place."""
+_GEMINI_TAKES = frozenset({
+    "type", "description", "enum", "items", "minItems", "maxItems", "minimum", "maximum", "anyOf",
+    "properties", "additionalProperties", "required", "$ref", "$defs",
+})  # fmt: skip
+_GEMINI_FORMATS = frozenset({"date-time", "date", "time"})
+
+
+def rewritten(rewrite: Callable[[Mapping[str, Any]], Schema], schema: Mapping[str, Any]) -> Schema:
+    """
+    Return *schema* as *rewrite* makes it, made once: every question of a pipeline brings the same one.
+    """
+    known = _REWRITTEN.get((rewrite, id(schema)))
+    if known is None or known[0] is not schema:
+        if len(_REWRITTEN) >= _KEPT:
+            _REWRITTEN.clear()
+        known = _REWRITTEN[rewrite, id(schema)] = (schema, rewrite(schema))
+    return known[1]
 
 
 def openai_strict(schema: Mapping[str, Any]) -> Schema:
@@ -97,6 +117,36 @@ def _anthropic_typed(kind: Any, part: Schema) -> Schema:
             least = {}
         return items | least
     return {}
+
+
+def gemini(schema: Mapping[str, Any]) -> Schema:
+    """
+    Return *schema* in the part of JSON Schema that Google's models understand; the SDK sends it as it is.
+    """
+    part = _plain(schema)
+    if "$ref" in part:
+        return {name: part[name] for name in ("$ref", "$defs") if name in part} | _gemini_definitions(part)
+    part.pop("title", None)
+    if "const" in part:
+        part["enum"] = [part.pop("const")]
+    if "oneOf" in part and "anyOf" not in part:
+        part["anyOf"] = part.pop("oneOf")
+    part.pop("default", None)
+    takes = _GEMINI_TAKES | ({"format"} if part.get("format") in _GEMINI_FORMATS else set())
+    refused = {name: part.pop(name) for name in list(part) if name not in takes}
+    _each(part, gemini)
+    return _described(part, refused)
+
+
+def tool_input(schema: Mapping[str, Any]) -> Schema:
+    """
+    Return *schema* as the input of a tool: whole, without what only people read.
+    """
+    return {name: value for name, value in schema.items() if name not in _ANNOTATIONS}
+
+
+def _gemini_definitions(part: Schema) -> Schema:
+    return {"$defs": {name: gemini(value) for name, value in part["$defs"].items()}} if "$defs" in part else {}
 
 
 def _plain(schema: Mapping[str, Any]) -> Schema:

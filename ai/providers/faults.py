@@ -16,6 +16,7 @@ from penstock.retry import parse_retry_after
 
 LONGEST_WAIT = 86_400.0  # seconds; a provider that asks for more is misread
 EXCERPT = 300  # characters of a provider's own words that we repeat
+MOST_TOKENS = 10**9  # of one call; no window is near it, and what they cost must fit where money is kept
 LOOKED_AT = 16 * 1024  # characters of them that are read
 
 _BY_STATUS: dict[int, ErrorClass] = {
@@ -33,7 +34,7 @@ _BY_STATUS: dict[int, ErrorClass] = {
 _MAY_HAVE_WORKED = frozenset({408, 502, 504})  # a gateway gave up; the model behind it may not have
 _TOO_LONG = re.compile(
     r"maximum context length|context window|context size|context limit|prompt is too long|input is too long"
-    r"|reduce the length",
+    r"|reduce the length|input token count|input tokens exceeded|too many input tokens",
     re.IGNORECASE,
 )
 
@@ -77,6 +78,8 @@ def error_part(response: Response) -> dict[str, Any]:
         body = response.json()
     except ValueError:
         return {}
+    if isinstance(body, list):  # Google wraps some errors once more
+        body = next(iter(body), None)
     if not isinstance(body, dict):
         return {}
     part = body.get("error", body)
@@ -115,8 +118,8 @@ def _bounded(seconds: float) -> float:
 
 def count(usage: Any, *path: str) -> int | None:
     """
-    Return a token count out of a provider's usage object; None when it is not there.
+    Return a token count out of a provider's usage object; None when it is not there, or beyond belief.
     """
     for name in path:
         usage = usage.get(name) if isinstance(usage, dict) else None
-    return usage if isinstance(usage, int) and not isinstance(usage, bool) and usage >= 0 else None
+    return usage if isinstance(usage, int) and not isinstance(usage, bool) and 0 <= usage <= MOST_TOKENS else None

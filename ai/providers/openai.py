@@ -1,5 +1,5 @@
 """
-OpenAI chat completions, and every server that speaks them (vLLM, Ollama, llama.cpp, Azure, …).
+OpenAI chat completions, and every server that speaks them (vLLM, Ollama, llama.cpp, …).
 """
 
 from __future__ import annotations
@@ -7,14 +7,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
-import orjson
-
 from ai.errors import AIError, ErrorClass
 from ai.providers import faults
 from ai.providers.contract import FinishReason, Malformed, Question, Reading
-from ai.providers.dialects import openai_strict
-from penstock.http import Response
+from ai.providers.dialects import openai_strict, rewritten
+from penstock.http import Request, Response
 from schemas.entries import Usage
 
 if TYPE_CHECKING:
@@ -33,6 +30,8 @@ _CODES: dict[str, ErrorClass] = {
     "account_deactivated": "auth",
     "model_not_found": "not_found",
     "DeploymentNotFound": "not_found",
+    "OperationNotSupported": "not_found",
+    "UnsupportedApiVersion": "not_found",
     "context_length_exceeded": "context_too_long",
     "string_above_max_length": "too_large",
     "content_filter": "content_policy",
@@ -45,27 +44,56 @@ def thinks(spec: ModelSpec) -> bool:
     """
     Tell whether the model always reasons before it answers.
     """
-    own = not spec.url or _OWN_HOSTS.match(spec.url) is not None
-    return own and _REASONS.match(spec.model) is not None
+    return _own(spec) and reasons(spec.family)
 
 
-def request(question: Question, key: str | None) -> httpx.Request:
+def _own(spec: ModelSpec) -> bool:
+    return not spec.url or _OWN_HOSTS.match(spec.url) is not None
+
+
+def reasons(model: str) -> bool:
+    """
+    Tell whether OpenAI's *model* always reasons.
+    """
+    return _REASONS.match(model) is not None
+
+
+def request(question: Question, key: str | None) -> Request:
     """
     Build the request, byte for byte what the official SDK would send as a body.
     """
-    base = (question.spec.url or BASE_URL).rstrip("/")
-    headers = {"content-type": "application/json", "accept": "application/json"}
-    if key:
-        headers["api-key" if ".openai.azure.com" in base else "authorization"] = (
-            key if ".openai.azure.com" in base else f"Bearer {key}"
-        )
-    return httpx.Request("POST", f"{base}/chat/completions", headers=headers, content=orjson.dumps(_body(question)))
+    base = _base(question.spec)
+    headers = _headers(base, key) | {"content-type": "application/json"}
+    body = chat(question, own=_own(question.spec), thinking=thinks(question.spec))
+    return Request.to("POST", f"{base}/chat/completions", headers=headers, json=body)
 
 
-def _body(question: Question) -> dict[str, Any]:
+def probe(spec: ModelSpec, key: str | None) -> Request:
+    """
+    Ask for the list of models.
+    """
+    base = _base(spec)
+    return Request.to("GET", f"{base}/models", headers=_headers(base, key))
+
+
+def _base(spec: ModelSpec) -> str:
+    return (spec.url or BASE_URL).rstrip("/")
+
+
+def _headers(base: str, key: str | None) -> dict[str, str]:
+    headers = {"accept": "application/json"}
+    if not key:
+        return headers
+    return headers | ({"api-key": key} if ".openai.azure.com" in base else {"authorization": f"Bearer {key}"})
+
+
+def chat(question: Question, *, own: bool, thinking: bool) -> dict[str, Any]:
+    """
+    Build the body. A server that is not OpenAI's *own* gets the older words that all of them know.
+    """
     output = {
         "name": question.schema_name,
-        "schema": openai_strict(question.schema),
+        "schema": rewritten(openai_strict, question.schema),
         "strict": True,
     }
     body: dict[str, Any] = {
@@ -73,10 +101,10 @@ def _body(question: Question) -> dict[str, Any]:
         "messages": _messages(question),
         "response_format": {"type": "json_schema", "json_schema": output},
     }
-    if question.spec.url and not _OWN_HOSTS.match(question.spec.url):
+    if not own:
         return body | {"max_tokens": question.room, "temperature": 0}
     body["max_completion_tokens"] = question.room
-    return body | ({"reasoning_effort": "low"} if thinks(question.spec) else {"temperature": 0})
+    return body | ({"reasoning_effort": "low"} if thinking else {"temperature": 0})
 
 
 def _messages(question: Question) -> list[dict[str, str]]:
@@ -92,7 +120,7 @@ def classify(response: Response) -> AIError | None:
     """
     Return the error that *response* stands for; None for a success.
     """
-    if response.status == httpx.codes.OK:
+    if response.status == 200:
         return None
     part = faults.error_part(response)
     message = faults.word(part, "message") or faults.word(part, "detail")
@@ -114,7 +142,7 @@ def read(response: Response) -> Reading:
         text = _text(message.get("content"))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as exc:
         raise Malformed("the answer is not a chat completion") from exc
-    finish = "content_filter" if refusal else _FINISH.get(choice.get("finish_reason") or "", "stop")
+    finish = "content_filter" if refusal else _FINISH.get(faults.word(choice, "finish_reason"), "stop")
     return Reading(
         text=text,
         finish_reason=finish,
