@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from penstock.units import Amount, Duration, DurationRange, Rate, Spend, TokenRange, Tokens
+from penstock.units import NOW, Amount, Duration, DurationRange, Rate, Spend, StartingPoint, TokenRange, Tokens
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -44,13 +44,14 @@ class Trigger(Part):
     changed: tuple[str, ...] | None = None
     """Fields of which at least one must have changed (`event.data.changed`)."""
     key: Expression | None = None
-    """What keeps order, in place of the event's own key; sees `event`."""
+    """What keeps order, and what settles together, in place of the event's own key; sees `event`."""
     settle: DurationRange | None = None
-    """Waits until changes of a record have paused this long, then runs once on the newest."""
-    start: str | None = None
-    """From where a new pipeline reads; the next event when not set."""
+    """Waits until events of a key have paused this long, then runs once on the newest: `20s` (at most ten
+    times as long in all) or `20s..5m`."""
+    start: StartingPoint = NOW
+    """From where a new pipeline reads: `now`, `oldest`, a span back (`2h`) or a time (`2026-11-24T08:00:00Z`)."""
     max_age: Duration | None = None
-    """Older events are not run."""
+    """Events whose change is longer ago (`event.time`) are not run."""
 
 
 class Who(Part):
@@ -106,6 +107,17 @@ class Context(Part):
     """In the order they stand in the prompt."""
 
 
+class Cache(Part):
+    """
+    Answers that are used again.
+    """
+
+    match: Literal["exact", "normalised"] = "exact"
+    """When a question is the same: `exact`, to the letter; `normalised`, also with other spaces, times to the second, UUIDs and ids of mails."""
+    keep: Duration = 86400.0
+    """How long an answer is used again; never longer than `hub.keep`."""
+
+
 class Ask(Part):
     """
     The one question of a pipeline.
@@ -123,8 +135,8 @@ class Ask(Part):
     """Tokens the answer may have."""
     timeout: Duration = 60.0
     """For all calls of one ask together, repairs included."""
-    cache: Duration | None = None
-    """How long an answer to the same question is used again."""
+    cache: Literal["exact", "normalised"] | Cache | None = None
+    """Whether an answer to the same question is used again, for 24 hours unless `keep` says otherwise; every event is asked when not set."""
     mode: Literal["live", "batch"] = "live"
     """`batch` is cheaper and may take hours."""
     within: Duration | None = None
@@ -201,11 +213,11 @@ class Limits(Part):
     per_event: Amount | None = None
     """Money for one event at most, repairs and escalation included."""
     per_user: Rate | None = None
-    """Events per user, e.g. `20/hour`."""
+    """Events per user in any such time, e.g. `20/hour`."""
     per_key: Rate | None = None
-    """Events per record, e.g. `6/day`."""
+    """Events per record in any such time, e.g. `6/day`."""
     at_limit: Literal["hold", "drop"] | Use | None = None
-    """What happens to events over a limit."""
+    """What happens over a limit: `hold` lets events wait, `drop` ends them over-budget (so when not set), `{use: ROUTE}` asks other models."""
 
 
 class OnError(Part):
@@ -218,7 +230,7 @@ class OnError(Part):
     backoff: DurationRange = DurationRange(low=2.0, high=60.0)
     """From the first to the longest pause between tries."""
     give_up_after: Duration = 86400.0
-    """From the first try on."""
+    """From the first try on, however it waits: to try again, or for a system or model that is down."""
 
 
 class Rollout(Part):
@@ -239,6 +251,8 @@ class Pipeline(Part):
     """What it is for, in one sentence."""
     owner: str | None = None
     """Who answers for it."""
+    was: Name | None = None
+    """Its first name, after it was renamed: it takes over that pipeline's runs. Keep it; ids of events are made of it."""
     labels: Mapping[str, str] = Field(default_factory=dict)
     """For budgets and cost reports, e.g. `{team: support}`."""
     trigger: Trigger

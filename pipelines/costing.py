@@ -16,7 +16,7 @@ from ai.factors import factor
 from penstock.errors import PenstockError
 from penstock.units import Spend, usd
 from pipelines.context import worst_case
-from pipelines.declaration import Model, Pipeline
+from pipelines.declaration import Model, Pipeline, Use
 from pipelines.prompts import CONTEXT, PromptTemplate
 from pipelines.survey import Survey
 
@@ -109,6 +109,16 @@ def ladder(survey: Survey, pipeline: Pipeline) -> list[tuple[str, Model]]:
     return found if len(found) == len(models) else []
 
 
+def askable(survey: Survey, pipeline: Pipeline) -> list[tuple[str, Model]]:
+    """
+    Return every model a pipeline may ask, those of `at_limit` among them.
+    """
+    limit = pipeline.limits.at_limit
+    route = survey.declaration.routes.get(limit.use) if isinstance(limit, Use) else None
+    others = [(name, survey.declaration.models.get(name)) for name in (route.try_ if route else ())]
+    return ladder(survey, pipeline) + [(name, model) for name, model in others if model is not None]
+
+
 def spec_of(model: Model) -> ModelSpec:
     """
     Return *model* as the AI room knows it, without its key.
@@ -123,6 +133,9 @@ def spec_of(model: Model) -> ModelSpec:
         provider=model.provider,
         model=model.model,
         url=model.url,
+        api_version=model.api_version,
+        project=model.project,
+        region=model.region,
         window=model.window,
         price=rates,
         price_as=model.price_as,

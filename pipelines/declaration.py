@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from penstock.units import Amount, Duration, Percent, Spend, Tokens
+from penstock.units import Amount, Duration, Percent, PerMinute, Spend, Tokens
 from pipelines.anatomy import (
     Ask,
     Context,
@@ -37,6 +37,7 @@ from pipelines.anatomy import (
 )
 
 __all__ = [
+    "Alerts",
     "Ask",
     "Budget",
     "Connection",
@@ -55,9 +56,11 @@ __all__ = [
     "Name",
     "Number",
     "OnError",
+    "Otel",
     "Part",
     "Pipeline",
     "Price",
+    "Quota",
     "Rollout",
     "Route",
     "Section",
@@ -82,12 +85,22 @@ class KafkaSecurity(Part):
     """File of our own certificate, where brokers ask for one."""
     certificate_key: str | None = None
     """File of its key, unencrypted; in the same file when not set."""
-    mechanism: Literal["plain", "scram-sha-256", "scram-sha-512"] | None = None
-    """How a name and a password are proved; nobody logs in when not set."""
+    mechanism: Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"] | None = None
+    """How a name and a password, or a token, are proved; nobody logs in when not set."""
     username: str | None = None
     """Who we are to the brokers."""
     password: str | None = None
     """A reference, e.g. `${env:KAFKA_PASSWORD}`."""
+    token: str | None = None
+    """`oauthbearer`: a reference to a token that somebody else renews, e.g. `${file:/run/kafka/token}`."""
+    token_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    """`oauthbearer`: where tokens are fetched, by the client credentials grant."""
+    client_id: str | None = None
+    """Who we are there."""
+    client_secret: str | None = None
+    """A reference, e.g. `${env:KAFKA_CLIENT_SECRET}`."""
+    scope: str | None = None
+    """What the token shall be good for, where the token endpoint asks."""
 
 
 class Kafka(Part):
@@ -107,6 +120,30 @@ class Kafka(Part):
     """In the clear and without a login when not set."""
 
 
+class Alerts(Part):
+    """
+    Who is told when budgets run out, beside the log.
+    """
+
+    url: str = Field(min_length=1)
+    """Where alerts are posted, or a reference, e.g. `${env:ALERTS_URL}`."""
+    secret: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    """A reference to what signs them, e.g. `${env:ALERTS_SECRET}`, or two during a rotation: [new, old]."""
+    allow_private: Flag = False
+    """True lets them go to an address of your own network, and without TLS."""
+
+
+class Otel(Part):
+    """
+    A collector for OpenTelemetry, over OTLP/HTTP.
+    """
+
+    url: str = Field(min_length=1)
+    """Its address without `/v1/traces`, e.g. `http://127.0.0.1:4318`, or a reference."""
+    headers: Mapping[str, str] = Field(default_factory=dict)
+    """What it wants to see, by reference: `{authorization: "${env:OTLP_TOKEN}"}`."""
+
+
 class Hub(Part):
     """
     The running installation.
@@ -124,6 +161,14 @@ class Hub(Part):
     """Kafka in place of the embedded bus."""
     ledger: str | None = None
     """`postgresql://…`, as a reference, in place of the file in `state`."""
+    in_flight: Annotated[Number, Field(ge=1, le=20_000)] = 256
+    """Runs at once, all pipelines together; fewer where the system allows too few open files."""
+    processes: Annotated[Number, Field(ge=1, le=64)] = 1
+    """Processes of one `penstock run`, for as many cores; they share the runs at once."""
+    alerts: Alerts | None = None
+    """Posts budget alerts, signed; they are only logged and counted when not set."""
+    otel: Otel | None = None
+    """Sends spans and metrics; when not set, only where `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector."""
 
 
 class Connection(Part):
@@ -159,25 +204,48 @@ class Price(Part):
     """Per million tokens; as `input` when not set."""
 
 
+class Quota(Part):
+    """
+    What a provider takes of one model per minute.
+    """
+
+    requests: PerMinute | None = None
+    """E.g. `500/minute`."""
+    tokens: PerMinute | None = None
+    """Input and output together, e.g. `200k/minute`."""
+    input_tokens: PerMinute | None = None
+    """Where input and output have limits of their own."""
+    output_tokens: PerMinute | None = None
+    """Where input and output have limits of their own."""
+
+
 class Model(Part):
     """
     One language model at one provider.
     """
 
-    provider: Literal["openai", "anthropic", "offline"]
+    provider: Literal["openai", "azure", "anthropic", "google", "vertex", "bedrock", "offline"]
     """`openai` is also every compatible server, with `url`. `offline` needs no key and costs nothing."""
     model: str = Field(min_length=1)
-    """What the provider calls it."""
+    """What the provider calls it; for `azure` the name of the deployment."""
     key: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=2)] | None = None
-    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`, or two during a rotation: [new, old]."""
+    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`, or two during a rotation: [new, old]. For `vertex` it leads to a service account's JSON. `vertex` and `bedrock` need none where the machine has an identity of its own."""
     url: str | None = None
-    """Base URL of an OpenAI-compatible server; the vendor's own when not set."""
+    """Base URL of an OpenAI-compatible server, of the resource for `azure`, or of a private endpoint; the vendor's own when not set."""
+    api_version: str | None = Field(default=None, pattern=r"^(v1|preview|latest|20\d\d-\d\d-\d\d(-preview)?)$")
+    """For `azure`: a dated version of the API, e.g. `2024-10-21`, asks at the deployment's own address; `v1` when not set."""
+    project: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9.:-]{0,99}$")
+    """For `vertex`: the project in Google Cloud."""
+    region: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    """For `bedrock`, e.g. `us-east-1`, and `vertex`, e.g. `europe-west4`; `global` for `vertex` when not set."""
     window: Tokens | None = None
     """Context window in the model's tokens; from the price list when not set."""
     price: Price | None = None
     """In place of the price list."""
     price_as: str | None = None
     """`provider/model` whose price applies, e.g. for a self-named deployment."""
+    limits: Quota | None = None
+    """What the provider takes per minute, for all workers together. Where answers tell it (OpenAI, Azure, Anthropic), the lower of both holds."""
 
 
 class Route(Part):
@@ -188,7 +256,7 @@ class Route(Part):
     try_: tuple[Name, ...] = Field(alias="try", min_length=1)
     """Models in the order they are asked."""
     escalate_when: Expression | None = None
-    """When to ask the next one; sees `output`. Invalid and unsupported answers always escalate."""
+    """When to ask the next one, also when a field is missing; sees `output`. Invalid and unsupported answers always escalate."""
 
 
 class Budget(Part):
@@ -200,10 +268,12 @@ class Budget(Part):
     """Money per day or month, e.g. `2000 USD/month`."""
     labels: Mapping[str, str] | None = None
     """Which pipelines it is for: those that carry all of these. All of them when not set."""
+    per: Literal["tenant", "user", "key"] | None = None
+    """Each tenant, user or record has this much of its own; all of them together when not set."""
     alert_at: tuple[Percent, ...] = ()
     """Shares at which people are told, e.g. `[50%, 80%]`."""
     at_limit: Literal["hold", "drop"] = "hold"
-    """`hold`: events wait for the next period. `drop`: they end over-budget."""
+    """`hold`: events wait until money comes back or the next period begins. `drop`: they end over-budget."""
 
 
 class Declaration(Part):

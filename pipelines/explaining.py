@@ -19,6 +19,9 @@ _PATTERNS = {
     r"^[a-z][a-z0-9_]{0,62}$": "lower-case letters, digits and '_', a letter first",
     r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9_]*$": "a connection, a dot and a name, for example 'helpdesk.organization'",
     r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_-]*$": "an object, a dot and what happened to it, for example 'ticket.created'",
+    r"^(v1|preview|latest|20\d\d-\d\d-\d\d(-preview)?)$": "'v1', 'preview' or a date, for example '2024-10-21'",
+    r"^[a-z][a-z0-9.:-]{0,99}$": "the id of a project, for example 'acme-support-4711'",
+    r"^[a-z][a-z0-9-]{0,30}$": "a region's own name, for example 'eu-central-1'",
 }
 _WORDS = {
     "on": "trigger", "source": "connection", "type": "connector", "kind": "connector", "if": "when", "filter": "where",

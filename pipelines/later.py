@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.declaration import Declaration, OnError
+from pipelines.declaration import Declaration
 from pipelines.findings import Finding
 from pipelines.places import Keys, Places
-
-GIVE_UP_AFTER = OnError().give_up_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +28,11 @@ class Later:
 
 
 TABLE: tuple[Later, ...] = (
-    Later("routes.*", "take it out, and name one model with `ask.model`"),
-    Later("budgets.*", "take it out, and limit each pipeline with `limits.spend`"),
-    Later("pipelines.*.trigger.key", "take it out: events of one record keep their order"),
-    Later("pipelines.*.trigger.settle", "take it out: every event runs on its own"),
-    Later("pipelines.*.trigger.start", "take it out: a new pipeline starts with the next event"),
-    Later("pipelines.*.trigger.max_age", "take it out: events of any age run"),
-    Later("pipelines.*.ask.route", "name one model with `ask.model`"),
-    Later("pipelines.*.ask.cache", "take it out: every event is asked"),
     Later("pipelines.*.ask.mode", "take it out: every event is asked at once", lambda mode: mode != "live"),
     Later("pipelines.*.ask.within", "take it out: every event is asked at once"),
     Later("pipelines.*.deliver.*.show_progress", "take it out", lambda shown: shown is True),
     Later("pipelines.*.deliver.*.expires", "take it out"),
     Later("pipelines.*.deliver.*.if_record_changed", "take it out, or look at the record with `unless`"),
-    Later("pipelines.*.limits.per_user", "take it out, and limit with `limits.spend`"),
-    Later("pipelines.*.limits.per_key", "take it out, and limit with `limits.spend`"),
-    Later("pipelines.*.limits.at_limit", "write drop", lambda action: action != "drop"),
-    Later(
-        "pipelines.*.on_error.give_up_after", "take it out: a run is given up after 24h", lambda s: s != GIVE_UP_AFTER
-    ),
     Later("pipelines.*.rollout.mode", "write live, or take it out", lambda mode: mode != "live"),
 )
 

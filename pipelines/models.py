@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ai import ModelSpec, Rates
+from ledger import pacing
 from penstock.errors import Invalid
 from penstock.secrets import SecretRefs
-from pipelines.declaration import Declaration, Model, Price
+from pipelines.declaration import Declaration, Model, Price, Quota
 
 
 def model_spec(name: str, model: Model) -> ModelSpec:
@@ -26,9 +27,13 @@ def model_spec(name: str, model: Model) -> ModelSpec:
         model=model.model,
         key=key,
         url=model.url,
+        api_version=model.api_version,
+        project=model.project,
+        region=model.region,
         window=model.window,
         price=None if model.price is None else _rates(model.price),
         price_as=model.price_as,
+        quota=None if model.limits is None else _quota(model.limits),
     )
 
 
@@ -37,6 +42,10 @@ def model_specs(declaration: Declaration) -> Mapping[str, ModelSpec]:
     Return every model of the declaration, by name.
     """
     return {name: model_spec(name, model) for name, model in declaration.models.items()}
+
+
+def _quota(limits: Quota) -> pacing.Quota:
+    return pacing.Quota(**limits.model_dump(exclude_none=True))
 
 
 def _rates(price: Price) -> Rates:

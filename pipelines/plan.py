@@ -5,9 +5,8 @@ A pipeline made executable: expressions compiled, templates and schema read, has
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,93 +14,22 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from ai import OutputSchema, ask_hash
-from connectors.contract import WriteMode
-from ledger.contract import Cap
-from penstock.errors import Invalid
-from penstock.expressions import Expression, Template, compile_expression
+from ai import Ladder, OutputSchema, ask_hash
+from ledger.bursts import Burst
+from penstock.expressions import EvaluationError, Expression, compile_expression
 from penstock.retry import Backoff
+from penstock.units import DurationRange, StartingPoint
+from pipelines.caching import CachePlan, cache_of
 from pipelines.context import Fetch, assemble, nonce
-from pipelines.declaration import Context, Declaration, Deliver, Model, Pipeline, SetField
+from pipelines.declaration import Context, Declaration, Deliver, Model, Pipeline
+from pipelines.deliveries import DeliveryPlan
 from pipelines.inert import inert
+from pipelines.ladders import instead_of, ladder_of
 from pipelines.prompts import PromptTemplate, build_prompt, load_template
+from pipelines.spending import Spending, Whose, short, spending_of
+from pipelines.views import as_data, changed_fields, with_burst
 from schemas.entries import Answer, Prompt, Receipt, Verdict
 from schemas.events import Event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryPlan:
-    """
-    One delivery, ready to be carried out.
-    """
-
-    step: str
-    connection: str
-    action: str
-    mode: WriteMode
-    on_unknown: str
-    record: Expression | None
-    when: Expression | None
-    unless: Expression | None
-    template: Template | None
-    fields: Mapping[str, tuple[Expression, SetField]]
-
-    def record_of(self, scope: Mapping[str, Any]) -> str:
-        """
-        Return the id of the record to write to.
-        """
-        if self.record is None:
-            return str(scope["event"]["subject"])
-        return str(self.record.evaluate(scope))
-
-    def wanted(self, scope: Mapping[str, Any]) -> bool:
-        """
-        Return whether `when` is true, or absent.
-        """
-        return self.when is None or bool(self.when.evaluate(scope))
-
-    def unwanted(self, scope: Mapping[str, Any]) -> bool:
-        """
-        Return whether `unless` is true for the record as it is now.
-        """
-        return self.unless is not None and bool(self.unless.evaluate(scope))
-
-    @property
-    def needs_record(self) -> bool:
-        """
-        Whether the record must be read again before the write.
-        """
-        expressions = [e for e in (self.unless, self.when) if e] + [e for e, _ in self.fields.values()]
-        return (
-            any("record" in expression.roots for expression in expressions)
-            or any(field.only_if for _, field in self.fields.values())
-            or (self.template is not None and "record" in self.template.roots())
-        )
-
-    def render(self, scope: Mapping[str, Any]) -> dict[str, Any] | None:
-        """
-        Return the action's arguments; None when every field was held back.
-        """
-        args: dict[str, Any] = {}
-        if self.template is not None:
-            args["text"] = self.template.render(scope).strip()
-        if self.fields:
-            args["fields"] = {
-                name: expression.evaluate(scope)
-                for name, (expression, field) in self.fields.items()
-                if _may_set(name, field, scope)
-            }
-            if not args["fields"] and self.template is None:
-                return None
-        return args
-
-
-def _may_set(name: str, field: SetField, scope: Mapping[str, Any]) -> bool:
-    if field.min_confidence is not None:
-        confidence = scope["output"].get("confidence")
-        if not isinstance(confidence, int | float) or confidence < field.min_confidence:
-            return False
-    return field.only_if != "empty" or scope.get("record", {}).get(name) in (None, "", [], {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,22 +43,35 @@ class Plan:
     events: frozenset[str]
     where: Expression | None
     changed: tuple[str, ...] | None
+    trigger_key: Expression | None
     who_tenant: Expression | None
     who_user: Expression | None
     context: Context
     templates: Path
     prompt: PromptTemplate
-    model: str
+    ladder: Ladder
+    instead: tuple[Ladder, ...]
+    """Asked in turn when the pipeline's own limits are reached."""
     output: OutputSchema
     max_output: int
     timeout: float
     deliveries: tuple[DeliveryPlan, ...]
     pipeline: Pipeline
     timezone: ZoneInfo
+    spending: Spending
     backoff: Backoff
     config_text: str
     config_hash: str
     ask_hash: str
+    cache: CachePlan | None
+    """None when every event is asked."""
+
+    @property
+    def identity(self) -> str:
+        """
+        The name that ids of runs are made of: the first one.
+        """
+        return self.pipeline.was or self.name
 
     @property
     def per_event(self) -> int | None:
@@ -145,54 +86,105 @@ class Plan:
         """
         return "" if self.who_tenant is None else str(self.who_tenant.evaluate({"event": as_data(event)}))
 
+    def user(self, event: Event) -> str:
+        """
+        Return whose event it is, a very long name as its hash; empty for nobody. Raises `MissingField`.
+        """
+        found = None if self.who_user is None else self.who_user.evaluate({"event": as_data(event)})
+        return "" if found is None else short(str(found))
+
+    def key(self, event: Event) -> str:
+        """
+        Return what keeps *event* in order; raises `MissingField`, and `EvaluationError` for what is no key.
+        """
+        if self.trigger_key is None:
+            return event.key
+        found = self.trigger_key.evaluate({"event": as_data(event)})
+        if not isinstance(found, str | int) or isinstance(found, bool) or found == "":
+            raise EvaluationError(f"`key: {self.trigger_key.text}` must give text or a whole number, not {found!r}")
+        return str(found)
+
+    @property
+    def settle(self) -> DurationRange | None:
+        """
+        The pause that ends a burst, and the longest time it may last.
+        """
+        return self.pipeline.trigger.settle
+
+    @property
+    def start(self) -> StartingPoint:
+        """
+        From where it reads when it is new.
+        """
+        return self.pipeline.trigger.start
+
+    @property
+    def max_age(self) -> float | None:
+        """
+        Seconds after its change at which an event is not run any more.
+        """
+        return self.pipeline.trigger.max_age
+
+    @property
+    def give_up_after(self) -> float:
+        """
+        Seconds after its first try at which a run is not tried again.
+        """
+        return self.pipeline.on_error.give_up_after
+
     def unwanted(self, event: Event) -> tuple[Verdict, str] | None:
         """
         Return why the trigger does not want *event*; None when it does. Raises `MissingField`.
         """
         if self.changed is not None:
-            changed = event.data.get("changed")
-            if not isinstance(changed, list) or not any(name in changed for name in self.changed):
+            changed = changed_fields(event)
+            if not any(name in changed for name in self.changed):
                 return "filtered", f"none of {', '.join(self.changed)} changed"
         if self.where is not None and not self.where.evaluate({"event": as_data(event)}):
             return "filtered", f"`where` was not true: {self.where.text}"
         return None
 
-    def caps(self, now_ms: int) -> list[Cap]:
+    @property
+    def model(self) -> str:
         """
-        Return the caps that hold for a call made now.
+        The model that is asked first.
         """
-        spend = self.pipeline.limits.spend
-        if spend is None:
-            return []
-        return [Cap(scope=f"pipeline:{self.name}", period=self.period(now_ms, spend.period), limit=spend.amount)]
+        return self.ladder.models[0]
 
-    def period(self, now_ms: int, kind: str) -> str:
+    def whose(self, event: Event, lane: str) -> Whose:
         """
-        Return the budget period of a moment, in the hub's time zone: `2026-11-24` or `2026-11`.
+        Return for whom a call about *event* is made; raises `MissingField`.
         """
-        moment = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self.timezone)
-        return moment.strftime("%Y-%m-%d" if kind == "day" else "%Y-%m")
+        user = None if self.who_user is None else self.who_user.evaluate({"event": as_data(event)})
+        return Whose(tenant=self.tenant(event), user="" if user is None else str(user), key=f"{self.connection}/{lane}")
 
-    def scope(self, event: Event, answer: Answer) -> dict[str, Any]:
+    def scope(self, event: Event, answer: Answer, burst: Burst | None = None) -> dict[str, Any]:
         """
         Return what the expressions and templates of deliveries see; the answer's texts are nothing but text.
         """
         return {
-            "event": as_data(event),
+            "event": with_burst(event, burst),
             "output": inert(answer.output),
             "answer": {"label": answer.label, "model": answer.model, "cost": answer.cost},
             "pipeline": self.name,
         }
 
     async def prompt_for(
-        self, event: Event, *, fetch: Fetch, many: Collection[str], secret: bytes, run: str
+        self,
+        event: Event,
+        *,
+        fetch: Fetch,
+        many: Collection[str],
+        secret: bytes,
+        run: str,
+        burst: Burst | None = None,
     ) -> tuple[Prompt, Receipt, str]:
         """
         Return the prompt for *event*, its receipt, and the text an answer may rest on.
         """
         assembled = await assemble(
             self.context,
-            event=as_data(event),
+            event=with_burst(event, burst),
             fetch=fetch,
             many=many,
             nonce=nonce(secret, run),
@@ -200,14 +192,6 @@ class Plan:
         )
         prompt, receipt = build_prompt(self.prompt, assembled)
         return prompt, receipt, assembled.supported_text
-
-
-def as_data(event: Event) -> dict[str, Any]:
-    """
-    Return *event* as the JSON data that expressions and templates see.
-    """
-    data: dict[str, Any] = orjson.loads(event.to_json())
-    return data
 
 
 def compile_pipeline(declaration: Declaration, name: str, root: Path) -> Plan:
@@ -219,15 +203,14 @@ def compile_pipeline(declaration: Declaration, name: str, root: Path) -> Plan:
     pipeline = declaration.pipelines[name]
     templates = root / "templates"
     ask = pipeline.ask
-    if ask.model is None:
-        raise Invalid(f"pipeline {name!r} names no model")
+    ladder = ladder_of(declaration, pipeline)
     prompt = PromptTemplate.load(templates, ask.template)
     output = _schema(root / "schemas" / ask.output, ask.output)
     text = _canonical(pipeline)
     asked = ask_hash(
         template=(templates / ask.template).read_text("utf-8"),
         schema=output.schema,
-        models=[_asked_of(declaration.models[ask.model], ask.max_output)],
+        models=[_asked_of(declaration.models[each], ask.max_output) for each in ladder.models],
         sections=pipeline.context.model_dump(mode="json", by_alias=True),
     )
     return Plan(
@@ -236,24 +219,28 @@ def compile_pipeline(declaration: Declaration, name: str, root: Path) -> Plan:
         events=frozenset(pipeline.trigger.events),
         where=_optional(pipeline.trigger.where),
         changed=pipeline.trigger.changed,
+        trigger_key=_optional(pipeline.trigger.key),
         who_tenant=_optional(pipeline.who.tenant),
         who_user=_optional(pipeline.who.user),
         context=pipeline.context,
         templates=templates,
         prompt=prompt,
-        model=ask.model,
+        ladder=ladder,
+        instead=instead_of(declaration, pipeline),
         output=output,
         max_output=ask.max_output,
         timeout=ask.timeout,
         deliveries=tuple(_delivery(deliver, templates) for deliver in pipeline.deliver),
         pipeline=pipeline,
         timezone=ZoneInfo(declaration.hub.timezone),
+        spending=spending_of(declaration, name),
         backoff=Backoff(
             first=pipeline.on_error.backoff.low, last=pipeline.on_error.backoff.high, attempts=pipeline.on_error.retry
         ),
         config_text=text,
         config_hash=hashlib.sha256(f"{text}\n{asked}".encode()).hexdigest()[:32],
         ask_hash=asked,
+        cache=cache_of(declaration, name, pipeline, ask_hash=asked),
     )
 
 

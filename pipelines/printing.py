@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from penstock.expressions import Template
-from pipelines.cleaning import lines
+from penstock.visible import lines
 
 
 def units(data: Any, fields: Sequence[str] | None = None, template: Template | None = None) -> list[str]:

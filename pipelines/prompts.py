@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Problem(NamedTuple):
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PromptTemplate:
     """
     A compiled prompt template.
@@ -133,32 +134,45 @@ def build_prompt(template: PromptTemplate, assembled: Assembled) -> tuple[Prompt
     """
     Place *assembled* in *template*; raises `Invalid` when a section would stand there twice.
     """
-    system = template.template.render_block(_SYSTEM, {}).strip()
-    marks = {name: f"\ue000{name}\ue001" if text else "" for name, text in assembled.texts.items()}
-    marks[CONTEXT] = "".join(marks.values())
-    rendered = template.template.render_block(_USER, marks).strip()
-    user, placed = _filled(rendered, assembled, template.template.name)
-    total = tokens.count(system) + tokens.count(user)
+    system, rendered = _laid_out(template, tuple((name, bool(text)) for name, text in assembled.texts.items()))
+    user, placed, around = _filled(rendered, assembled, template.template.name)
+    kept = {receipt.name: receipt.kept for receipt in assembled.receipts}
+    # exact: a section begins and ends a line, and no token reaches over its edges (tests/pipelines/test_prompts.py)
+    total = sum(map(tokens.count, (system, *around))) + sum(kept[name] for name in placed)
     sections = tuple(_as_placed(receipt, placed) for receipt in assembled.receipts)
     used = sum(receipt.kept for receipt in sections)
     prompt = Prompt(system=system, user=user, tokens=total, nonce=assembled.nonce)
     return prompt, Receipt(budget=assembled.budget, used=used, instructions=total - used, sections=sections)
 
 
-def _filled(rendered: str, assembled: Assembled, name: str) -> tuple[str, list[str]]:
+@lru_cache(maxsize=1024)
+def _laid_out(template: PromptTemplate, sections: tuple[tuple[str, bool], ...]) -> tuple[str, str]:
     """
-    Put texts in the place of marks, each on lines of its own.
+    Return the system text, and the user text with a mark where each section that has text goes.
+
+    Nothing else of an event reaches the template, so it is the same for every event with these sections.
+    """
+    system = template.template.render_block(_SYSTEM, {}).strip()
+    marks = {name: f"\ue000{name}\ue001" if text else "" for name, text in sections}
+    marks[CONTEXT] = "".join(marks.values())
+    return system, template.template.render_block(_USER, marks).strip()
+
+
+def _filled(rendered: str, assembled: Assembled, name: str) -> tuple[str, list[str], list[str]]:
+    """
+    Put texts in the place of marks, each on lines of its own; return also whose, and the texts around them.
     """
     between, *rest = _MARK.split(rendered)
-    parts, placed = [between], list(rest[::2])
+    parts, placed, around = [], list(rest[::2]), [between]
     for section, after in zip(rest[::2], rest[1::2], strict=True):
-        if parts[-1] and not parts[-1].endswith("\n"):
-            parts.append("\n")
-        parts += [assembled.texts[section], _after(after)]
+        if around[-1] and not around[-1].endswith("\n"):
+            around[-1] += "\n"
+        parts += [around[-1], assembled.texts[section]]
+        around.append(_after(after))
     if len(set(placed)) < len(placed):
         twice = next(section for section in placed if placed.count(section) > 1)
         raise Invalid(f"section {twice!r} would stand in the prompt twice", where=name, hint="place it once")
-    return "".join(parts), placed
+    return "".join((*parts, around[-1])), placed, around
 
 
 def _after(text: str) -> str:

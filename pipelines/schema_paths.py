@@ -63,6 +63,28 @@ def kinds(part: Mapping[str, Any] | None) -> frozenset[str]:
     return frozenset([found] if isinstance(found, str) else found) - {"null"}
 
 
+def is_listed(schema: Mapping[str, Any] | None, path: Iterable[str]) -> bool:
+    """
+    Say whether *schema* lists every text the field at *path* may have, or the field may have none.
+    """
+    schema = schema or {}
+    return _lists(part_at(schema, path), schema, 8)
+
+
+def _lists(part: Any, root: Mapping[str, Any], deep: int) -> bool:
+    part = _followed(part, root)
+    if part is None or deep == 0:
+        return False
+    if "enum" in part or "const" in part:
+        return True
+    if several := part.get("anyOf") or part.get("oneOf"):
+        return all(_lists(each, root, deep - 1) for each in several)
+    found = kinds(part)
+    if found == {"array"}:
+        return _lists(part.get("items"), root, deep - 1)
+    return "type" in part and found <= {"number", "integer", "boolean"}
+
+
 def _is_plain(part: Mapping[str, Any]) -> bool:
     return bool(kinds(part)) and "object" not in kinds(part)
 

@@ -15,6 +15,8 @@ EVENT = ("event",)
 DELIVERY = ("event", "output", "answer", "pipeline")
 ANSWER = ("label", "model", "cost")
 """Fields of `answer`: who answered and at what price."""
+BURST = ("count", "changed")
+"""Fields of `event.burst`: how many events a run stands for, and what they changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

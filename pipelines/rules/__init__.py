@@ -12,6 +12,7 @@ from pipelines.rules import (  # noqa: F401  # importing a family registers its 
     loops,
     money,
     names,
+    renamed,
     secrets,
     settings,
     templates,

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ai import prices
-from pipelines.costing import ladder, needed_window, prompt_tokens, spec_of
+from penstock.units import span
+from pipelines.anatomy import Cache
+from pipelines.costing import askable, needed_window, prompt_tokens, spec_of
 from pipelines.findings import Finding
 from pipelines.rules.registry import rule
 from pipelines.survey import Survey
@@ -37,8 +39,8 @@ def ladders(survey: Survey) -> Iterator[Finding]:
                 yield survey.error(("routes", name, "try", number), f"the route tries {model!r} twice", "keep one")
 
 
-@rule("asking/offline")
-def offline(survey: Survey) -> Iterator[Finding]:
+@rule("asking/provider")
+def providers(survey: Survey) -> Iterator[Finding]:
     """
     Models of a provider have what it needs, and no more.
     """
@@ -46,8 +48,36 @@ def offline(survey: Survey) -> Iterator[Finding]:
         keys = ("models", name)
         if model.provider == "offline" and model.key is not None:
             yield survey.error_at_key((*keys, "key"), "the offline model needs no key", "leave it out")
-        elif model.provider != "offline" and model.key is None and model.url is None:
+        elif model.provider not in _SIGNS_IN and model.key is None and model.url is None:
             yield survey.error_at_key(keys, f"the model {name!r} has no key", "give it `key: ${env:NAME}`")
+        for setting, whose in _OWN_SETTINGS.items():
+            if getattr(model, setting) is not None and model.provider not in whose:
+                listed = " and ".join(f"`{provider}`" for provider in whose)
+                message = f"{setting!r} says nothing to provider {model.provider!r}"
+                yield survey.error_at_key((*keys, setting), message, f"it is for {listed}: leave it out")
+        if (needed := _NEEDED.get(model.provider)) and getattr(model, needed) is None:
+            message = f"the model {name!r} has no {needed}"
+            yield survey.error_at_key(keys, message, f"give it `{needed}: {_EXAMPLES[needed]}`")
+
+
+_SIGNS_IN = ("offline", "vertex", "bedrock")
+"""Providers that need no key: they ask who the machine is."""
+_OWN_SETTINGS = {"api_version": ("azure",), "project": ("vertex",), "region": ("vertex", "bedrock")}
+_NEEDED = {"azure": "url", "vertex": "project", "bedrock": "region"}
+_EXAMPLES = {"url": "https://NAME.openai.azure.com", "project": "acme-support-4711", "region": "eu-central-1"}
+
+
+@rule("asking/cache")
+def cache(survey: Survey) -> Iterator[Finding]:
+    """
+    An answer can be used again for as long as its run's details are kept.
+    """
+    kept = survey.declaration.hub.keep
+    for keys, pipeline in survey.pipelines:
+        written = pipeline.ask.cache
+        if isinstance(written, Cache) and written.keep > kept:
+            message = f"answers are kept for {span(kept)}, with the details of their runs"
+            yield survey.error((*keys, "ask", "cache", "keep"), message, "lower it, or raise `hub.keep`")
 
 
 @rule("asking/window")
@@ -57,7 +87,7 @@ def window(survey: Survey) -> Iterator[Finding]:
     """
     for keys, pipeline in survey.pipelines:
         prompt = prompt_tokens(survey, pipeline)
-        for name, model in ladder(survey, pipeline) if prompt else ():
+        for name, model in askable(survey, pipeline) if prompt else ():
             room = prices.window(spec_of(model))
             needed = needed_window(survey, pipeline, model, prompt or 0)
             if room is not None and needed > room:

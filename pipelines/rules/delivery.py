@@ -11,6 +11,7 @@ from pipelines.declaration import Deliver
 from pipelines.findings import Finding
 from pipelines.places import Keys
 from pipelines.rules.registry import rule
+from pipelines.schema_paths import is_listed
 from pipelines.suggestions import did_you_mean
 from pipelines.survey import Survey
 
@@ -77,6 +78,24 @@ def fields(survey: Survey) -> Iterator[Finding]:
             if action.sets is not None and name not in action.sets:
                 hint = did_you_mean(name, action.sets)
                 yield survey.error_at_key((*keys, "set", name), f"{deliver.to!r} cannot set {name!r}", hint)
+
+
+@rule("delivery/steers")
+def steers(survey: Survey) -> Iterator[Finding]:
+    """
+    A field that decides what happens next gets no free text of a model.
+    """
+    for keys, deliver, action in _deliveries(survey):
+        schema = survey.answer(survey.declaration.pipelines[str(keys[1])].ask.output)
+        for name, written in (deliver.set or {}).items() if schema else ():
+            expression = survey.expression(written.value)
+            if name not in action.steers or expression is None:
+                continue
+            for path in sorted(expression.paths):
+                if path[0] == "output" and not is_listed(schema, path[1:]):
+                    message = f"{name!r} decides what happens next, and the schema of {'.'.join(path)!r} takes any text"
+                    hint = "list the values it may have as an `enum` in the answer's schema"
+                    yield survey.error((*keys, "set", name, "value"), message, hint)
 
 
 @rule("delivery/only-if")

@@ -13,7 +13,7 @@ from pipelines.declaration import Deliver
 from pipelines.findings import Finding
 from pipelines.rules.registry import rule
 from pipelines.schema_paths import Unknown, unknown_part
-from pipelines.scopes import ANSWER, Written, expressions, section_of
+from pipelines.scopes import ANSWER, BURST, Written, expressions, section_of
 from pipelines.suggestions import did_you_mean
 from pipelines.survey import ENVELOPE, Survey
 
@@ -83,14 +83,21 @@ def event_fields(survey: Survey) -> Iterator[Finding]:
     for written in expressions(survey):
         expression = survey.expression(written.text)
         for path in sorted(expression.paths if expression and written.pipeline else ()):
-            if path[0] == "event" and (found := event_problem(survey, str(written.pipeline), path[1:])):
+            early = written.keys[2] in ("trigger", "who")
+            if path[0] == "event" and (found := event_problem(survey, str(written.pipeline), path[1:], early=early)):
                 yield survey.at_path(written.keys, path, *found)
 
 
-def event_problem(survey: Survey, pipeline: str, path: tuple[str, ...]) -> tuple[str, str] | None:
+def event_problem(
+    survey: Survey, pipeline: str, path: tuple[str, ...], *, early: bool = False
+) -> tuple[str, str] | None:
     """
     Return message and hint when the events of *pipeline* have no field at *path*.
+
+    *early* is where it is judged before it joins a burst.
     """
+    if path[:1] == ("burst",):
+        return _burst_problem(path, early=early)
     if path and path[0] not in ENVELOPE:
         known = ["data." + name for name in _data_fields(survey, pipeline)]
         moved = next((name for name in known if name.removeprefix("data.") == path[0]), None)
@@ -104,6 +111,14 @@ def event_problem(survey: Survey, pipeline: str, path: tuple[str, ...]) -> tuple
         return None
     kind, gap = next(iter(lacking.items()))
     return _gap(("data", *path[1:]), gap, 1, "event", kind)
+
+
+def _burst_problem(path: tuple[str, ...], *, early: bool) -> tuple[str, str] | None:
+    if early:
+        return "'event.burst' is not known here: the event is judged before it joins one", "use `event.data.changed`"
+    if len(path) > 1 and path[1] not in BURST:
+        return f"'event.burst' has no field {path[1]!r}", did_you_mean(path[1], BURST)
+    return None
 
 
 def _data_fields(survey: Survey, pipeline: str) -> set[str]:

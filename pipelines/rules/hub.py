@@ -4,12 +4,13 @@ The hub can stand where it is put.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from penstock.secrets import is_reference
+from pipelines import addresses
 from pipelines.declaration import KafkaSecurity
 from pipelines.findings import Finding
 from pipelines.rules.registry import rule
@@ -17,7 +18,6 @@ from pipelines.suggestions import closest
 from pipelines.survey import Survey
 
 _SERVERS = ("postgresql://", "postgres://")
-_LISTEN = re.compile(r"(\[[0-9a-fA-F:]+\]|[0-9A-Za-z.-]+):([0-9]{1,5})")
 _SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[0-9A-Za-z._-]+):[0-9]{1,5}")
 
 
@@ -39,26 +39,14 @@ def listen(survey: Survey) -> Iterator[Finding]:
     """
     The address is one, and only this machine can reach it: deliveries come through a proxy with TLS.
     """
-    text, keys = survey.declaration.hub.listen, ("hub", "listen")
-    found = _LISTEN.fullmatch(text)
-    if not found or not 0 < int(found[2]) < 65536:
-        yield survey.error(keys, f"{text!r} is not an address", "write host:port, for example '127.0.0.1:8080'")
-    elif not _is_loopback(found[1].strip("[]")):
-        hint = "write 127.0.0.1, and put a proxy that speaks TLS in front"
-        yield survey.error(keys, f"{found[1]!r} can be reached from other machines", hint)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    if found := addresses.fault(survey.declaration.hub.listen):
+        yield survey.error(("hub", "listen"), *found)
 
 
 @rule("hub/bus")
 def bus(survey: Survey) -> Iterator[Finding]:
     """
-    Brokers have ports, a login has its three parts, files of certificates serve TLS.
+    Brokers have ports, a login or a token has its parts, files of certificates serve TLS.
     """
     kafka = survey.declaration.hub.bus
     if kafka is None:
@@ -73,14 +61,50 @@ def bus(survey: Survey) -> Iterator[Finding]:
 
 def _security(survey: Survey, given: KafkaSecurity) -> Iterator[Finding]:
     keys = ("hub", "bus", "security")
-    login = {"mechanism": given.mechanism, "username": given.username, "password": given.password}
-    missing = [repr(name) for name, value in login.items() if value is None]
-    if 0 < len(missing) < len(login):
-        hint = "a login is 'mechanism', 'username' and 'password'"
-        yield survey.error_at_key(keys, f"{' and '.join(missing)} is missing", hint)
+    for names, hint in _logins(given):
+        missing = [repr(name) for name in names if getattr(given, name) is None]
+        if 0 < len(missing) < len(names):
+            yield survey.error_at_key(keys, f"{' and '.join(missing)} is missing", hint)
+    for name, why in _unused(given):
+        yield survey.error_at_key((*keys, name), f"{name!r} is {why}", "take out what is not meant")
+    if given.token_url is not None and not _is_safe(given.token_url):
+        yield survey.error((*keys, "token_url"), "a secret would leave in the clear", "write https://")
     for name in ("ca", "certificate", "certificate_key"):
         if getattr(given, name) is not None and not given.tls:
             yield survey.error_at_key((*keys, name), f"{name!r} is for TLS", "add `tls: true`")
+
+
+_LOGIN = ("mechanism", "username", "password")
+_CLIENT = ("token_url", "client_id", "client_secret")
+
+
+def _logins(given: KafkaSecurity) -> Iterator[tuple[Sequence[str], str]]:
+    """
+    Yield the keys that need each other, and why.
+    """
+    if given.mechanism != "oauthbearer":
+        yield _LOGIN, "a login is 'mechanism', 'username' and 'password'"
+    elif given.token is None:
+        hint = "`oauthbearer` takes 'token', or fetches one with 'token_url', 'client_id' and 'client_secret'"
+        yield ("mechanism", *_CLIENT), hint
+
+
+def _unused(given: KafkaSecurity) -> Iterator[tuple[str, str]]:
+    """
+    Yield the keys that do nothing, and why.
+    """
+    if given.mechanism != "oauthbearer":
+        found = dict.fromkeys(("token", *_CLIENT, "scope"), "for `mechanism: oauthbearer`")
+    else:
+        found = dict.fromkeys(_LOGIN[1:], "not for `mechanism: oauthbearer`")
+        if given.token is not None:
+            found |= dict.fromkeys((*_CLIENT, "scope"), "for a token that is fetched, and 'token' leads to one")
+    yield from ((name, why) for name, why in found.items() if getattr(given, name) is not None)
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or addresses.is_loopback(parts.hostname or "")
 
 
 @rule("hub/ledger")
@@ -100,6 +124,31 @@ def ledger(survey: Survey) -> Iterator[Finding]:
             "several `penstock run` may share this ledger, each with a bus of its own in its `hub.state`: "
             "events that came in at one of them wait there for it",
         )
+
+
+@rule("hub/alerts")
+def alerts(survey: Survey) -> Iterator[Finding]:
+    """
+    Alerts go to an address that can be trusted with them.
+    """
+    given = survey.declaration.hub.alerts
+    if given is None or is_reference(given.url):
+        return
+    allowed = ("https://", "http://") if given.allow_private else ("https://",)
+    if not given.url.startswith(allowed):
+        hint = "write https://…; in your own network also http://… with `allow_private: true`"
+        yield survey.error(("hub", "alerts", "url"), f"{given.url!r} is no address alerts can go to", hint)
+
+
+@rule("hub/otel")
+def otel(survey: Survey) -> Iterator[Finding]:
+    """
+    Telemetry goes to an address over HTTP.
+    """
+    given = survey.declaration.hub.otel
+    if given is not None and not is_reference(given.url) and not given.url.startswith(("https://", "http://")):
+        hint = "write where its OTLP/HTTP is, e.g. http://127.0.0.1:4318"
+        yield survey.error(("hub", "otel", "url"), f"{given.url!r} is no address of a collector", hint)
 
 
 @rule("hub/labels")

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from ai import prices
 from penstock.units import usd
-from pipelines.costing import cost, ladder, spec_of
+from pipelines.costing import askable, cost, ladder, spec_of
 from pipelines.declaration import Pipeline
 from pipelines.findings import Finding
 from pipelines.rules.registry import rule
+from pipelines.spending import covers
 from pipelines.suggestions import did_you_mean
 from pipelines.survey import Survey
 
@@ -23,7 +24,9 @@ def price(survey: Survey) -> Iterator[Finding]:
     """
     Where money is limited, the price of every model is known.
     """
-    asked = {name for _, pipeline in survey.pipelines for name, _ in ladder(survey, pipeline) if _cap(survey, pipeline)}
+    asked = {
+        name for _, pipeline in survey.pipelines if _cap(survey, pipeline) for name, _ in askable(survey, pipeline)
+    }
     for name, model in survey.declaration.models.items():
         if prices.find(spec_of(model)) is not None:
             continue
@@ -41,11 +44,7 @@ def _cap(survey: Survey, pipeline: Pipeline) -> bool:
     limits = pipeline.limits
     if limits.spend is not None or limits.per_event is not None:
         return True
-    return any(_carries(pipeline, budget.labels or {}) for budget in survey.declaration.budgets.values())
-
-
-def _carries(pipeline: Pipeline, labels: object) -> bool:
-    return isinstance(labels, dict) and labels.items() <= dict(pipeline.labels).items()
+    return any(covers(budget, pipeline) for budget in survey.declaration.budgets.values())
 
 
 @rule("money/per-event")
@@ -79,6 +78,36 @@ def spend(survey: Survey) -> Iterator[Finding]:
             yield survey.error((*keys, "limits", "per_event"), message, "lower it, or raise `spend`")
 
 
+@rule("money/covered")
+def covered(survey: Survey) -> Iterator[Finding]:
+    """
+    A budget buys at least one event of every pipeline it covers.
+    """
+    for name, budget in survey.declaration.budgets.items():
+        for keys, pipeline in survey.pipelines:
+            found = cost(survey, str(keys[1]), pipeline) if covers(budget, pipeline) else None
+            if found is not None and budget.spend.amount < found.worst_case:
+                message = f"one event of {keys[1]!r} can cost {usd(found.worst_case)}, more than {budget.spend} allows"
+                yield survey.error(("budgets", name, "spend"), message, "raise it, or lower `context.tokens`")
+
+
+@rule("money/whose")
+def whose(survey: Survey) -> Iterator[Finding]:
+    """
+    What is counted per tenant or user says who that is.
+    """
+    for keys, pipeline in survey.pipelines:
+        named = {"tenant": pipeline.who.tenant, "user": pipeline.who.user}
+        for name, budget in survey.declaration.budgets.items():
+            if budget.per in named and named[budget.per] is None and covers(budget, pipeline):
+                hint = f"give it `who: {{{budget.per}: event.data.…}}`, or leave it out with `labels`"
+                message = f"{keys[1]!r} does not say who its {budget.per} is"
+                yield survey.error(("budgets", name, "per"), message, hint)
+        if pipeline.limits.per_user is not None and pipeline.who.user is None:
+            message, hint = f"{keys[1]!r} does not say who its user is", "give it `who: {user: event.data.…}`"
+            yield survey.error_at_key((*keys, "limits", "per_user"), message, hint)
+
+
 @rule("money/budget")
 def budgets(survey: Survey) -> Iterator[Finding]:
     """
@@ -86,7 +115,7 @@ def budgets(survey: Survey) -> Iterator[Finding]:
     """
     for name, budget in survey.declaration.budgets.items():
         pipelines = [pipeline for _, pipeline in survey.pipelines]
-        if budget.labels and survey.complete and not any(_carries(p, dict(budget.labels)) for p in pipelines):
+        if budget.labels and survey.complete and not any(covers(budget, p) for p in pipelines):
             known = {f"{key}: {value}" for pipeline in pipelines for key, value in pipeline.labels.items()}
             written = ", ".join(f"{key}: {value}" for key, value in budget.labels.items())
             hint = did_you_mean(written, known, "no pipeline has labels")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock.secrets import SecretRef, SecretRefs
+from penstock.secrets.references import malformed
+from pipelines.declaration import Hub
 from pipelines.findings import Finding
 from pipelines.places import Keys
 from pipelines.rules.registry import rule
@@ -22,8 +24,16 @@ _LOOKS_LIKE = re.compile(
     r"|://[^/\s:@]+:[^/\s@$]{3,}@"
 )
 """Keys of well-known systems, and passwords in URLs."""
-_PLACES: set[Keys] = {("hub", "ledger"), ("hub", "bus", "kafka"), ("hub", "bus", "member")}
+_PLACES: set[Keys] = {
+    ("hub", "ledger"),
+    ("hub", "bus", "kafka"),
+    ("hub", "bus", "member"),
+    ("hub", "alerts", "url"),
+    ("hub", "otel", "url"),
+}
 """Where a reference may stand, and a value as well."""
+_BUS_SECRETS = ("password", "token", "client_secret")
+"""Of `hub.bus.security`."""
 _HINT = "write a reference, ${env:NAME} or ${file:/path}, and keep the secret out of this file"
 
 
@@ -47,8 +57,20 @@ def clear(survey: Survey) -> Iterator[Finding]:
         several = isinstance(value, list)
         for number, text in enumerate(value if several else [value]):
             below = (*keys, number) if several else keys
-            if not _is_reference(text):
+            if malformed(text) is None and not _is_reference(text):
                 yield survey.error(below, f"{keys[-1]!r} is a secret, and stands here in clear", _hint(text))
+
+
+@rule("secrets/malformed")
+def unreadable(survey: Survey) -> Iterator[Finding]:
+    """
+    A reference is written as its kind asks for.
+    """
+    allowed = _allowed(survey)
+    for keys, text in _texts((), survey.data):
+        if (form := malformed(text)) and (keys in allowed or keys[:-1] in allowed):
+            name = keys[-1] if keys in allowed else keys[-2]
+            yield survey.error(keys, f"the reference in {name!r} cannot be read", form)
 
 
 def _hint(text: object) -> str:
@@ -97,9 +119,19 @@ def _secret_values(survey: Survey) -> Iterator[tuple[Keys, Any]]:
     for name, model in survey.declaration.models.items():
         if model.key is not None:
             yield ("models", name, "key"), model.key
-    bus = survey.declaration.hub.bus
-    if bus is not None and bus.security is not None and bus.security.password is not None:
-        yield ("hub", "bus", "security", "password"), bus.security.password
+    yield from _secrets_of_the_hub(survey.declaration.hub)
+
+
+def _secrets_of_the_hub(hub: Hub) -> Iterator[tuple[Keys, Any]]:
+    if hub.alerts is not None:
+        yield ("hub", "alerts", "secret"), hub.alerts.secret
+    if hub.otel is not None:
+        yield from ((("hub", "otel", "headers", name), value) for name, value in hub.otel.headers.items())
+    bus = hub.bus
+    security = bus.security if bus is not None else None
+    for name in _BUS_SECRETS:
+        if (value := getattr(security, name, None)) is not None:
+            yield ("hub", "bus", "security", name), value
 
 
 @rule("secrets/literal")
@@ -123,6 +155,8 @@ def references(survey: Survey) -> Iterator[Finding]:
     for keys, text in _texts((), survey.data):
         if "${" not in text or keys in allowed or keys[:-1] in allowed:
             continue
+        if keys[0] == "models" and keys[2:3] == ("key",):
+            continue  # of a model that is wrong elsewhere
         if keys[0] == "connections" and (len(keys) < 3 or keys[1] in unclear or not _known(survey, keys)):
             continue
         yield survey.error(
