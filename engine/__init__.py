@@ -2,6 +2,7 @@
 The machine: deliveries in, runs through pipelines, answers out.
 """
 
+from engine.alerts import Webhook
 from engine.executor import Executor
 from engine.gates import AtGate, Gates
 from engine.ingress import Ingress
@@ -18,4 +19,5 @@ __all__ = [
     "Layout",
     "Runner",
     "Watermark",
+    "Webhook",
 ]

@@ -5,7 +5,8 @@ The writes of a run: each a step of the ledger, safe to meet again after a crash
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from connectors import open_call
@@ -14,16 +15,32 @@ from engine.echoes import value_hash
 from engine.gates import Gates
 from engine.lookups import Lookups, through
 from engine.patience import ours
-from ledger.contract import Claim, Ledger, Step, WriteIntent
+from engine.stations import station
+from engine.watch import Watch
+from ledger.contract import Claim, Ending, Ledger, Step, WriteIntent
+from ledger.returning import Newer
 from penstock.clock import Clock
 from penstock.errors import UnknownOutcome
 from penstock.http import Http
-from pipelines.plan import DeliveryPlan, Plan
+from pipelines.deliveries import DeliveryPlan
+from pipelines.plan import Plan
 from schemas.entries import Answer, Verdict
 from schemas.events import Event
 
 Outcome = dict[str, Any]
-"""`{"outcome": "delivered" | "unchanged" | "skipped", "why"?, "remote_id"?, "url"?, "already"?}`."""
+"""`{"outcome": "delivered" | "unchanged" | "skipped" | "superseded", "why"?, "remote_id"?, "url"?, "already"?}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """
+    What became of the deliveries of a run.
+    """
+
+    verdict: Verdict
+    why: str | None
+    ending: Ending | None
+    """How the last one ended: to be kept together with the verdict."""
 
 
 class Parked(UnknownOutcome):
@@ -47,6 +64,7 @@ class Delivering:
         http: Http,
         clock: Clock,
         gates: Gates,
+        watch: Watch,
         fail: Callable[[str], None],
     ) -> None:
         self._plan = plan
@@ -56,28 +74,33 @@ class Delivering:
         self._http = http
         self._clock = clock
         self._gates = gates
+        self._watch = watch
         self._fail = fail
 
     async def all(
-        self, claim: Claim, event: Event, answer: Answer, *, probing: str | None
-    ) -> tuple[Verdict, str | None]:
+        self, claim: Claim, event: Event, answer: Answer, *, probing: str | None, newer: Newer | None = None
+    ) -> Delivered:
         """
-        Carry every delivery out in written order; return the run's verdict and why.
+        Carry every delivery out in written order, except to what *newer* runs wrote to.
         """
         done = await self._done(claim)
-        outcomes = [
-            done[delivery.step] if delivery.step in done else await self._one(claim, delivery, event, answer, probing)
-            for delivery in self._plan.deliveries
-        ]
-        for verdict in ("delivered", "unchanged"):
-            if any(outcome["outcome"] == verdict for outcome in outcomes):
-                return verdict, None
-        return "skipped", "; ".join(outcome.get("why", "") for outcome in outcomes) or None
+        outcomes: list[Outcome] = []
+        ending: Ending | None = None
+        for delivery in self._plan.deliveries:
+            with station(delivery.step):
+                if (kept := done.get(delivery.step)) is None:
+                    with self._watch.step(self._plan.name, delivery.step):
+                        kept, ending = await self._one(claim, delivery, event, answer, probing, newer)
+                outcomes.append(kept)
+        verdict, why = _verdict(outcomes)
+        return Delivered(verdict=verdict, why=why, ending=ending)
 
     async def _done(self, claim: Claim) -> dict[str, Outcome]:
         """
         Return what deliveries of an earlier try ended with: the record may say otherwise by now.
         """
+        if claim.new:
+            return {}
         kept = await self._ledger.answer(claim.run, "ask", claim.generation)
         if kept is None or not kept[1]:
             return {}
@@ -87,12 +110,21 @@ class Delivering:
         return {step.step: step.result for step in mine if step.state == "done"}
 
     async def _one(
-        self, claim: Claim, delivery: DeliveryPlan, event: Event, answer: Answer, probing: str | None
-    ) -> Outcome:
-        scope = self._plan.scope(event, answer)
+        self,
+        claim: Claim,
+        delivery: DeliveryPlan,
+        event: Event,
+        answer: Answer,
+        probing: str | None,
+        newer: Newer | None,
+    ) -> tuple[Outcome, Ending | None]:
+        scope = self._plan.scope(event, answer, claim.burst)
         record = delivery.record_of(scope)
+        if newer is not None and (delivery.connection, record) in newer.targets:
+            why = f"{delivery.step}: run {newer.run[:8]} of the same lane is newer, and wrote to it before"
+            return {"outcome": "superseded", "why": why}, None
         if not delivery.wanted(scope):
-            return {"outcome": "skipped", "why": f"{delivery.step}: `when` was not true"}
+            return _skipped(delivery, "`when` was not true")
         connector = self._connectors[delivery.connection]
         action = connector.actions[delivery.action]
         if delivery.needs_record and action.reads:
@@ -100,21 +132,20 @@ class Delivering:
             found = await self._lookups.read(target, record, 1, run=claim.run, probing=probing, fresh=True)
             scope["record"] = found[0]
         if delivery.unwanted(scope):
-            return {"outcome": "skipped", "why": f"{delivery.step}: `unless` was true for the record as it is now"}
+            return _skipped(delivery, "`unless` was true for the record as it is now")
         args = delivery.render(scope)
         if args is None:
-            return {"outcome": "skipped", "why": f"{delivery.step}: no field was left to set"}
+            return _skipped(delivery, "no field was left to set")
         self._gates.check(f"connection:{delivery.connection}", probing=probing)
         return await self._step(claim, delivery, action, record, args)
 
     async def _step(
         self, claim: Claim, delivery: DeliveryPlan, action: Action, record: str, args: Mapping[str, Any]
-    ) -> Outcome:
+    ) -> tuple[Outcome, Ending | None]:
         digest = value_hash(args)
         intent = WriteIntent(
             connection=delivery.connection, record=record, fields=_fields(action, args), value_hash=digest
         )
-        last = await self._ledger.last_write(claim.pipeline, delivery.connection, record, delivery.step)
         begun = self._ledger.step(
             claim,
             delivery.step,
@@ -126,12 +157,12 @@ class Delivering:
         )
         async with begun as step:
             if step.found == "done":
-                result: Outcome = step.result
-                return result
-            if last is not None and last.value_hash == digest and step.found == "fresh":
+                return step.result, None
+            last = step.last
+            asked_again = claim.generation > 0  # somebody wants it written, whatever was written before
+            if last is not None and last.value_hash == digest and step.found == "fresh" and not asked_again:
                 outcome: Outcome = {"outcome": "unchanged", "why": f"{delivery.step}: the record has this already"}
-                await step.done(outcome, receipt=args, version=last.version)
-                return outcome
+                return outcome, await self._end(step, delivery, outcome, args, last.version)
             written = await through(
                 self._gates, delivery.connection, self._write(step, claim, delivery, action, record, args)
             )
@@ -142,8 +173,18 @@ class Delivering:
                 "url": written.url,
                 "already": written.already,
             }
-            await step.done(outcome, receipt=args, version=written.remote_id or written.version)
-            return outcome
+            return outcome, await self._end(step, delivery, outcome, args, written.remote_id or written.version)
+
+    async def _end(
+        self, step: Step, delivery: DeliveryPlan, outcome: Outcome, args: Mapping[str, Any], version: str | None
+    ) -> Ending | None:
+        """
+        End a step; the last one ends with its run, in one transaction.
+        """
+        if delivery is self._plan.deliveries[-1]:
+            return step.ending(outcome, receipt=args, version=version)
+        await step.done(outcome, receipt=args, version=version)
+        return None
 
     async def _write(
         self,
@@ -192,7 +233,7 @@ class Delivering:
             with ours():
                 step.local_fence()
 
-        slot = f"{claim.tenant}\x00{claim.pipeline}\x00{delivery.step}\x00{record}"
+        slot = f"{claim.tenant}\x00{self._plan.identity}\x00{delivery.step}\x00{record}"
         return open_call(
             self._connectors[delivery.connection],
             self._http,
@@ -202,6 +243,21 @@ class Delivering:
             fence=fence,
             clock=self._clock,
         )
+
+
+def _skipped(delivery: DeliveryPlan, why: str) -> tuple[Outcome, None]:
+    return {"outcome": "skipped", "why": f"{delivery.step}: {why}"}, None
+
+
+def _verdict(outcomes: Sequence[Outcome]) -> tuple[Verdict, str | None]:
+    """
+    Return the verdict of a run whose deliveries ended so, and why.
+    """
+    verdict: Verdict
+    for verdict in ("superseded", "delivered", "unchanged"):
+        if found := [outcome for outcome in outcomes if outcome["outcome"] == verdict]:
+            return verdict, found[0]["why"] if verdict == "superseded" else None
+    return "skipped", "; ".join(outcome.get("why", "") for outcome in outcomes) or None
 
 
 def _fields(action: Action, args: Mapping[str, Any]) -> dict[str, str]:

@@ -11,22 +11,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bus.contract import Bus, Message, Partition
+from bus.contract import Bus, Partition
+from engine.arrivals import Arrivals
+from engine.holds import Holds
 from engine.intake import Intake, Item, Lane
 from engine.patience import firmly, for_ever
+from engine.pauses import LOOK_EVERY as PAUSES_EVERY
+from engine.pauses import Pauses
 from engine.relief import Relief
+from engine.resignation import LOOK_EVERY, Resignation
 from engine.runner import Runner
+from engine.settling import Settling
 from engine.slots import Slots
+from engine.topics import lost_by
+from engine.turnstile import Turnstile
+from engine.waiting import Waiting
+from engine.watch import Watch
 from ledger.contract import Claim, Known, Ledger, PickedUp
+from ledger.pausing import gate_of
 from penstock.clock import Clock
 from penstock.errors import Fenced, PenstockError
-from schemas.entries import Verdict
+from penstock.metrics import Instruments
 from schemas.events import Event
 
 log = logging.getLogger(__name__)
@@ -36,9 +46,7 @@ FETCH = 500  # messages per fetch
 FETCH_WAIT = 0.5  # seconds
 COMMIT_EVERY = 0.5  # seconds
 RELIEVE_EVERY = 1.0  # seconds
-PICK_UP_EVERY = 1.0  # seconds at most between looks at what is due
-PICK_UP_MOST = 64  # waiting runs taken at once
-LOOK_AGAIN = 0.05  # seconds until a look at what was due and could not be had
+LOOK_AGAIN = 0.05  # seconds until a paused pipeline is looked at again
 AFTER_UNFORESEEN = 5.0  # seconds until a run whose end could not be kept is taken up again
 
 Party = tuple[str, str]
@@ -59,7 +67,11 @@ class Executor:
         clock: Clock,
         topic: Callable[[str], str],
         in_flight: int = IN_FLIGHT,
+        holds: Holds | None = None,
+        watch: Watch | None = None,
     ) -> None:
+        self._holds = holds or Holds(ledger, clock)
+        self._watch = watch or Watch(Instruments(), clock)
         self._intakes = {runner.plan.name: Intake(runner) for runner in runners}
         self._bus = bus
         self._ledger = ledger
@@ -67,11 +79,26 @@ class Executor:
         self._topic = topic
         self._slots = Slots(in_flight, 2 * len(runners))
         self._ready: dict[str, list[tuple[int, str]]] = {name: [] for name in self._intakes}
-        self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
-        self._relief = Relief(self._intakes, clock=clock, admit=self._admit, go_on=self._go_on)
-        self._wake = asyncio.Event()
+        self._relief = Relief(self._intakes, clock=clock, admit=self._put_off, go_on=self._go_on)
+        self._settling = Settling(ledger, clock, self._watch)
+        self._resignation = Resignation(runners, ledger=ledger, clock=clock)
+        self._pauses = Pauses(ledger)
+        self._turnstile = Turnstile({one.plan.name: one.pacer for one in runners}, clock, self._look_again)
+        self._waiting = Waiting(
+            self._intakes,
+            ledger=ledger,
+            clock=clock,
+            room=self._room,
+            slots=self._slots,
+            holds=self._holds,
+            start=self._pick_up,
+            dispatch=self._dispatch,
+        )
+        self._arrivals = Arrivals(
+            ledger, clock, self._watch, admit=self._admit, enqueue=self._enqueue, enqueued=self._dispatch
+        )
         self._stopping = False
 
     # ---- life -------------------------------------------------------------------------------
@@ -80,18 +107,28 @@ class Executor:
         """
         Join every group, then begin to fetch, run, pick up and commit.
         """
+        await self._pauses.look()
         for name, intake in self._intakes.items():
-            topic = self._topic(intake.runner.plan.connection)
-            known = await self._ledger.positions(name, topic)
+            plan = intake.runner.plan
+            topic = self._topic(plan.connection)
+            start = await self._ledger.positions(name, topic) or plan.start.at(self._clock.now_ms())
             intake.subscription = await self._bus.subscribe(
-                topic, name, start=known or "now", on_assigned=intake.assigned, on_revoked=intake.revoked
+                topic,
+                name,
+                start=start,
+                on_assigned=intake.assigned,
+                on_revoked=intake.revoked,
+                on_lost=lost_by(name, ledger=self._ledger, clock=self._clock),
             )
+            await self._settling.resume(plan)
         works: list[tuple[str, Callable[[], Coroutine[Any, Any, None]], float]]
         works = [(f"fetching for {name}", partial(self._fetch, one), 0.0) for name, one in self._intakes.items()]
         works += [
-            ("picking up", self._pick_up, 0.0),
+            ("picking up", self._waiting.look, 0.0),
             ("committing", self._commit, COMMIT_EVERY),
             ("relieving", self._relief.look, RELIEVE_EVERY),
+            ("looking for pauses", self._pauses.look, PAUSES_EVERY),
+            ("giving up", self._resignation.look, LOOK_EVERY),
         ]
         loops = (for_ever(self._clock, what, work, every=every) for what, work, every in works)
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -109,10 +146,14 @@ class Executor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._turnstile.close()
         await self._commit()
-        for intake in self._intakes.values():
+        for name, intake in self._intakes.items():
             if intake.subscription is not None:
-                await intake.subscription.close()
+                try:
+                    await intake.subscription.close()
+                except PenstockError as error:
+                    log.warning("%s could not leave its group, and is put out of it later: %s", name, error)
 
     @property
     def running(self) -> int:
@@ -124,9 +165,9 @@ class Executor:
     @property
     def held(self) -> int:
         """
-        How many received messages are not finished.
+        How many received messages are not finished, those aside that stand still for want of money.
         """
-        return sum(intake.held for intake in self._intakes.values())
+        return sum(intake.held for name, intake in self._intakes.items() if not self._holds.paused(name))
 
     # ---- intake -----------------------------------------------------------------------------
 
@@ -136,68 +177,30 @@ class Executor:
             if not intake.begun:
                 await self._remember(intake, await intake.subscription.committed())
                 intake.begun = True
+            intake.barred = self._holds.paused(intake.runner.plan.name)
             intake.regulate()
             messages = await intake.subscription.fetch(FETCH, wait=FETCH_WAIT)
             intake.inbox = [message for message in messages if intake.receive(message)]
         if intake.inbox:
-            await self._take_in(intake)
+            await self._arrivals.take_in(intake)
         elif intake.paused:
             await self._clock.sleep(LOOK_AGAIN)
 
-    async def _take_in(self, intake: Intake) -> None:
-        """
-        Give each message of the inbox its lane, or its end; after an error the inbox is still there.
-        """
-        found = [(message, await self._read(intake, message)) for message in list(intake.inbox)]
-        known = await firmly(self._clock, lambda: self._ledger.recognise([item.new.run for _, item in found if item]))
-        horizon = await firmly(self._clock, self._ledger.horizon)
-        left, intake.inbox = set(map(id, intake.inbox)), []
-        ends: list[Coroutine[Any, Any, None]] = []
-        for message, item in found:
-            if item is None or id(message) not in left:  # no event, or withdrawn meanwhile
-                continue
-            if item.new.run in known:
-                ends.append(self._seen(item, known[item.new.run]))
-            elif (judged := self._judge(item, horizon)) is not None:
-                ends.append(self._concluded(item, *judged))
-            else:
-                self._enqueue(item)
-        self._dispatch()
-        for result in await asyncio.gather(*ends, return_exceptions=True):
-            if isinstance(result, Exception):
-                log.error("an event's end could not be kept; it is read again at the next start", exc_info=result)
-
-    async def _read(self, intake: Intake, message: Message) -> Item | None:
-        try:
-            event = Event.from_kafka(list(message.headers), message.value)
-        except ValueError as error:
-            why = f"The message is not a CloudEvent: {str(error).splitlines()[0]}"
-            await firmly(self._clock, lambda: self._ledger.conclude(intake.runner.unreadable(message), "dead", why))
-            if message in intake.inbox:
-                intake.inbox.remove(message)
-                intake.finish(message)
-            return None
-        new = intake.runner.offer(event, message)
-        return Item(intake, message, event, new, next(self._order), self._clock.monotonic())
-
-    def _judge(self, item: Item, horizon: int) -> tuple[Verdict, str] | None:
-        if item.message.timestamp_ms < horizon:
-            return "stale", "it is older than what the ledger remembers, and may have run already"
-        return item.intake.runner.judge(item.event)
-
-    async def _seen(self, item: Item, known: Known) -> None:
-        if known.state == "running":  # adopt it: whoever runs it may die without its event
-            await self._admit(item)
-        await firmly(self._clock, lambda: self._ledger.redelivered([item.new.run]))
-        item.passed()
-
-    async def _concluded(self, item: Item, verdict: Verdict, why: str) -> None:
-        await firmly(self._clock, lambda: self._ledger.conclude(item.new, verdict, why, body=item.body))
-        item.passed()
-
     async def _admit(self, item: Item) -> None:
         await firmly(self._clock, lambda: self._ledger.admit(item.new, item.body, reason="behind"))
-        self._wake.set()
+        item.kept = True
+        self._waiting.wake()
+
+    async def _put_off(self, item: Item) -> None:
+        """
+        Put an item that does not run from here into the ledger, as its pipeline waits.
+        """
+        if not item.intake.settles:
+            await self._admit(item)
+            return
+        await self._settling.join(item)
+        item.kept = True
+        self._waiting.wake()
 
     # ---- lanes ------------------------------------------------------------------------------
 
@@ -215,7 +218,7 @@ class Executor:
         Start the oldest ready heads of the pipelines that may take a slot.
         """
         while not self._stopping:
-            open_ones = [name for name, heap in self._ready.items() if heap and self._slots.open_to((name, "new"))]
+            open_ones = [name for name, heap in self._ready.items() if heap and self._may_start(name)]
             if not open_ones:
                 return
             name = min(open_ones, key=lambda name: self._ready[name][0])
@@ -225,28 +228,53 @@ class Executor:
             if lane is None or not lane.idle or not lane.queue:
                 continue
             lane.running = lane.queue.popleft()
-            self._spawn((name, "new"), self._work(lane, lane.running))
+            self._spawn((name, "new"), lane.running.new.run, self._work(lane, lane.running))
 
-    def _spawn(self, party: Party, work: Coroutine[Any, Any, None]) -> None:
+    def _may_start(self, name: str) -> bool:
+        return bool(self._room((name, "new"))) and not self._holds.paused(name)
+
+    def _room(self, party: Party) -> int:
+        """
+        Return how many runs of *party* may begin: for want of places, or of turns at their model.
+        """
+        name, kind = party
+        places = self._slots.open_to(party)
+        asks = kind == "waited" or not self._intakes[name].settles  # what settles only goes to the ledger
+        return min(places, self._turnstile.room(name)) if places and asks else places
+
+    def _look_again(self) -> None:
+        self._waiting.wake()
+        self._dispatch()
+
+    def _spawn(self, party: Party, run: str, work: Coroutine[Any, Any, None]) -> None:
         self._slots.take(party)
+        self._turnstile.begins(party[0], run)
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, party))
+        task.add_done_callback(partial(self._ended, party, run))
 
-    def _ended(self, party: Party, task: asyncio.Task[None]) -> None:
+    def _ended(self, party: Party, run: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._turnstile.ended(party[0], run)
         self._slots.give_back(party)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a run ended unforeseen", exc_info=error)
-        self._wake.set()
+        self._waiting.wake()
         self._dispatch()
 
     async def _work(self, lane: Lane, item: Item) -> None:
         try:
             await self._run(item)
             item.passed()
-        except Exception:
-            log.exception("run %s could not begin", item.new.run)
+        except Exception as error:
+            foreseen = isinstance(error, Fenced)  # we were called dead; our next lease claims it
+            log.log(
+                logging.WARNING if foreseen else logging.ERROR,
+                "run %s could not begin: %s",
+                item.new.run,
+                error,
+                exc_info=not foreseen,
+            )
             await self._clock.sleep(AFTER_UNFORESEEN)
             lane.queue.appendleft(item)
         finally:
@@ -270,7 +298,17 @@ class Executor:
         """
         Offer one item to the ledger; return when its offset may be passed.
         """
+        if item.intake.settles:
+            await self._put_off(item)
+            return
+        name = item.new.pipeline
+        if name in self._pauses:
+            await firmly(
+                self._clock, lambda: self._ledger.admit(item.new, item.body, reason="pause", gate=gate_of(name))
+            )
+            return
         outcome = await firmly(self._clock, lambda: self._ledger.claim(item.new))
+        item.kept |= isinstance(outcome, Claim)
         if isinstance(outcome, Known) and outcome.state != "running":
             return
         if not isinstance(outcome, Claim) or not await self._handle(outcome, item.event, item.body):
@@ -280,6 +318,7 @@ class Executor:
         """
         Take a claimed run to its next state; False when it has none, because the lane was lost or given up.
         """
+        self._watch.began(claim)
         try:
             await self._intakes[claim.pipeline].runner.handle(claim, event, body, probing=probing)
         except Fenced:
@@ -288,41 +327,14 @@ class Executor:
             log.exception("the end of run %s could not be kept", claim.run, extra={"penstock.run": claim.run})
             await self._clock.sleep(AFTER_UNFORESEEN)
             await firmly(self._clock, lambda: self._ledger.give_up(claim))
-            self._wake.set()
+            self._waiting.wake()
             return False
         return True
 
-    # ---- waiting ----------------------------------------------------------------------------
-
-    async def _pick_up(self) -> None:
-        """
-        Start the waiting runs that are due, as far as there are slots; rest until there may be more.
-        """
-        self._wake.clear()
-        places = {name: found for name in self._intakes if (found := self._slots.open_to((name, "waited")))}
-        due = await self._ledger.next_due(list(places)) if places else None
-        left = PICK_UP_EVERY if due is None else (due - self._clock.now_ms()) / 1000
-        if left > 0:
-            await self._rest(left)
-        elif not await self._resume_some(list(places), min(*places.values(), PICK_UP_MOST)):
-            await self._rest(LOOK_AGAIN)
-
-    async def _resume_some(self, names: Sequence[str], most: int) -> int:
-        party = ("", "picking up")
-        self._slots.take(party, most)  # so that nobody else takes them meanwhile
-        try:
-            found = await self._ledger.pick_up(names, most)
-        finally:
-            self._slots.give_back(party, most)
-        for picked in found:
-            self._spawn((picked.claim.pipeline, "waited"), self._resume(picked))
-        self._dispatch()
-        return len(found)
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(seconds, PICK_UP_EVERY)):
-                await self._wake.wait()
+    def _pick_up(self, picked: PickedUp) -> None:
+        if picked.gate is not None and not picked.probe:  # else it would wait there again, at once and for ever
+            self._intakes[picked.claim.pipeline].runner.opened(picked.gate)
+        self._spawn((picked.claim.pipeline, "waited"), picked.claim.run, self._resume(picked))
 
     async def _resume(self, picked: PickedUp) -> None:
         try:
@@ -331,6 +343,7 @@ class Executor:
             why = f"The event that was kept cannot be read any more: {str(error).splitlines()[0]}"
             with contextlib.suppress(Fenced):
                 await firmly(self._clock, lambda: self._ledger.finish(picked.claim, "dead", why=why, body=picked.body))
+                self._watch.ended(picked.claim, "dead")
             return
         await self._handle(picked.claim, event, picked.body, probing=picked.gate if picked.probe else None)
 

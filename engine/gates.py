@@ -90,6 +90,13 @@ class Gates:
             log.warning("gate %s open again", gate, extra={"penstock.gate": gate})
             await self._tell(gate)
 
+    def opened(self, gate: str) -> None:
+        """
+        Believe the ledger that *gate* is open: another process got through.
+        """
+        if self._shut.pop(gate, None) is not None:
+            log.warning("gate %s open again: another process got through", gate, extra={"penstock.gate": gate})
+
     async def _tell(self, gate: str) -> None:
         """
         Let the ledger know how *gate* is now, however long that takes.

@@ -20,8 +20,11 @@ from starlette.routing import Route
 
 from bus.contract import Bus, Outgoing
 from connectors.contract import Connector, Delivery, Received
+from engine.metrics import Metrics
 from penstock.clock import Clock
 from penstock.errors import Forged, Rejected, Unavailable
+from penstock.metrics import CONTENT_TYPE
+from penstock.secrets import SecretAway
 from schemas.events import Event
 
 log = logging.getLogger(__name__)
@@ -38,22 +41,38 @@ class Ingress:
     """
 
     def __init__(
-        self, connectors: Mapping[str, Connector], *, bus: Bus, clock: Clock, topic: Callable[[str], str]
+        self,
+        connectors: Mapping[str, Connector],
+        *,
+        bus: Bus,
+        clock: Clock,
+        topic: Callable[[str], str],
+        metrics: Metrics | None = None,
     ) -> None:
         self._connectors = connectors
         self._bus = bus
         self._clock = clock
         self._topic = topic
+        self._metrics = metrics
         self.asgi = Starlette(
             routes=[
                 Route("/in/{connection}", self._receive, methods=["POST"]),
                 Route("/health", self._health, methods=["GET"]),
+                Route("/metrics", self._show, methods=["GET"]),
             ]
         )
         self.asgi.router.redirect_slashes = False  # a stranger's `Host` would say where to
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def _show(self, _request: Request) -> Response:
+        if self._metrics is None:
+            return _problem(404, "This hub shows no metrics.")
+        try:
+            return Response(await self._metrics.text(), media_type=CONTENT_TYPE)
+        except Unavailable:
+            return _problem(503, "The ledger cannot be read now.", {"Retry-After": str(COME_BACK)})
 
     async def _receive(self, request: Request) -> Response:
         name = request.path_params["connection"]
@@ -80,6 +99,9 @@ class Ingress:
         except Forged as error:
             log.warning("refused a delivery for %s: %s", name, error)
             return _problem(401, "The delivery does not prove its sender.")
+        except SecretAway as error:
+            log.warning("cannot judge a delivery for %s: %s", name, error)
+            return _problem(503, "Who sent this cannot be told now; deliver again.", {"Retry-After": str(COME_BACK)})
         except Rejected as error:
             log.warning("cannot read a delivery for %s: %s", name, error)
             return _problem(400, str(error))

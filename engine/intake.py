@@ -17,7 +17,9 @@ from penstock.errors import PenstockError
 from schemas.events import Event
 
 WINDOW = 32_768  # messages received and not finished, per pipeline
-WINDOW_BYTES = 64 * 1024 * 1024
+WINDOW_BYTES = 64 * 1024 * 1024  # of memory they take, per pipeline
+READ = 2  # times its size a message takes with the event that was read from it
+ITEM = 4_000  # bytes an item takes beside that
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +37,8 @@ class Item:
     since: float
     """Monotonic seconds."""
     released: bool = False
+    kept: bool = False
+    """Whether the ledger has its run: only then may what came after it in its lane be offered there."""
 
     @property
     def body(self) -> bytes:
@@ -93,10 +97,19 @@ class Intake:
         self.held = 0
         """Messages received and not finished."""
         self.paused = False
+        self.barred = False
+        """Whether nothing is to be fetched, whatever room there is."""
         self.begun = False
         """Whether the ledger knows where the group began; nothing is fetched before."""
         self._held_bytes = 0
         self._assigned: set[Partition] = set()
+
+    @property
+    def settles(self) -> bool:
+        """
+        Whether its events wait for the end of their burst.
+        """
+        return self.runner.plan.settle is not None
 
     def receive(self, message: Message) -> bool:
         """
@@ -107,7 +120,7 @@ class Intake:
         if not self.marks.setdefault(message.source, Watermark()).add(message.offset):
             return False
         self.held += 1
-        self._held_bytes += message.size
+        self._held_bytes += _weight(message)
         return True
 
     def finish(self, message: Message) -> None:
@@ -125,8 +138,8 @@ class Intake:
         """
         if self.subscription is None:
             return
-        full = self.held >= WINDOW or self._held_bytes >= WINDOW_BYTES
-        low = self.held <= WINDOW // 2 and self._held_bytes <= WINDOW_BYTES // 2
+        full = self.barred or self.held >= WINDOW or self._held_bytes >= WINDOW_BYTES
+        low = not self.barred and self.held <= WINDOW // 2 and self._held_bytes <= WINDOW_BYTES // 2
         if full and not self.paused:
             self.subscription.pause(list(self._assigned))
             self.paused = True
@@ -185,6 +198,13 @@ class Intake:
 
     def _let_go(self, message: Message) -> None:
         self.held -= 1
-        self._held_bytes -= message.size
+        self._held_bytes -= _weight(message)
         if self.paused:
             self.regulate()  # at once: a paused fetch would notice only when it gave up waiting
+
+
+def _weight(message: Message) -> int:
+    """
+    Return the bytes that holding *message* takes, about: an event of one kilobyte takes seven.
+    """
+    return READ * message.size + ITEM

@@ -16,7 +16,7 @@ from connectors import open_call
 from connectors.contract import Call, Connector, Lookup, Record
 from engine.gates import AtGate, Gates
 from penstock.clock import Clock
-from penstock.errors import AuthFailed, Conflict, NotFound, Unavailable
+from penstock.errors import AuthFailed, Conflict, Crowded, NotFound, Unavailable
 from penstock.http import Http
 
 CACHED = 2_000  # lookup results kept at most
@@ -29,11 +29,13 @@ Fetch = Callable[[str, str, int], Awaitable[list[Record]]]
 
 async def through(gates: Gates, connection: str, work: Awaitable[T]) -> T:
     """
-    Await *work* on a connection: an outage shuts its gate, an answer opens it.
+    Await *work* on a connection: an outage shuts its gate, an answer opens it, our own limit says nothing.
     """
     gate = f"connection:{connection}"
     try:
         result = await work
+    except Crowded:
+        raise
     except (Unavailable, AuthFailed) as error:
         await gates.shut(
             gate, str(error), retry_after=getattr(error, "retry_after", None), auth=isinstance(error, AuthFailed)

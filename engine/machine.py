@@ -7,28 +7,39 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
-from ai import AI
+from ai import AI, tokens
 from bus.contract import Bus
 from connectors import open_call
 from connectors.contract import Connector, Health
+from engine.alerts import Alerts, Webhook
+from engine.dispatch import LOOK_EVERY, Dispatch
 from engine.executor import IN_FLIGHT, Executor
 from engine.gates import Gates
+from engine.holds import Holds
 from engine.ingress import Ingress
+from engine.letters import KIND, Letters
+from engine.metrics import Metrics
 from engine.patience import for_ever
 from engine.runner import Runner
+from engine.topics import Topics
+from engine.watch import Watch
 from ledger.contract import Ledger
 from penstock.clock import Clock
 from penstock.errors import EdgeError
 from penstock.http import Http
+from penstock.metrics import Instruments
+from penstock.tracing import Tracing
 from pipelines.plan import Plan
 
 log = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT = 5.0  # seconds
 PRUNE_EVERY = 3600.0  # seconds
+PACES_EVERY = 2.0  # seconds
 WHOAMI_AGAIN = 30.0  # seconds until a system that did not say who we are is asked again
 
 
@@ -46,6 +57,13 @@ class Layout:
         Return the topic that carries a connection's events.
         """
         return f"{self.prefix}.events.{connection}"
+
+    @property
+    def dead(self) -> str:
+        """
+        The topic that tells of every death.
+        """
+        return f"{self.prefix}.dead"
 
 
 EMBEDDED = Layout()
@@ -69,39 +87,78 @@ class Engine:
         in_flight: int = IN_FLIGHT,
         fail: Callable[[str], None] = lambda _name: None,
         layout: Layout = EMBEDDED,
+        webhook: Webhook | None = None,
+        instruments: Instruments | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        self._layout = layout
         self._plans = plans
         self._connectors = connectors
-        self._bus = bus
+        self._ai = ai
         self._ledger = ledger
         self._http = http
         self._clock = clock
         self._gates = Gates(ledger, clock)
+        self._holds = Holds(ledger, clock, plans)
+        instruments = instruments or Instruments()
+        watch = Watch(instruments, clock, tracing)
         self.runners = {
             name: Runner(
-                plan, connectors=connectors, ai=ai, ledger=ledger, http=http, clock=clock, gates=self._gates, fail=fail
+                plan,
+                connectors=connectors,
+                ai=ai,
+                ledger=ledger,
+                http=http,
+                clock=clock,
+                gates=self._gates,
+                holds=self._holds,
+                watch=watch,
+                fail=fail,
             )
             for name, plan in plans.items()
         }
         self.executor = Executor(
-            list(self.runners.values()), bus=bus, ledger=ledger, clock=clock, topic=layout.topic, in_flight=in_flight
+            list(self.runners.values()),
+            bus=bus,
+            ledger=ledger,
+            clock=clock,
+            topic=layout.topic,
+            in_flight=in_flight,
+            holds=self._holds,
+            watch=watch,
         )
-        self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=layout.topic)
+        self._topics = Topics(bus, ledger, partitions=layout.partitions, readers=_readers(layout, connectors, plans))
+        zone = next((plan.timezone for plan in plans.values()), ZoneInfo("UTC"))
+        self.metrics = Metrics(ledger, clock, zone, instruments)
+        self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=layout.topic, metrics=self.metrics)
+        self._partitions = layout.partitions
+        self._letters = Letters(bus, layout.dead)
+        senders = {KIND: self._letters.send, "alert": Alerts(clock, webhook).send}
+        self._dispatch = Dispatch(ledger, clock, senders)
         self._chores: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
+    async def start(self, *, taking: bool = True) -> None:
         """
         Learn who we are, prepare the topics, join the groups, begin to run.
+
+        Without *taking*, no delivery will be taken: then a topic may have another partition count than it had.
         """
-        for connection in self._connectors:
-            await self._bus.ensure_topic(self._layout.topic(connection), self._layout.partitions)
+        await self._topics.prepare(taking=taking)
+        await self._letters.prepare(self._partitions)
         for plan in self._plans.values():
+            if plan.identity != plan.name and (adopted := await self._ledger.adopt(plan.identity, plan.name)):
+                log.warning("pipeline %s took over %d runs of %s", plan.name, adopted, plan.identity)
             await self._ledger.remember_config(plan.config_hash, plan.config_text)
         await self._gates.load()
+        await self._holds.load()
+        await self._ai.paces.look()
         unknown = [name for name, ok in zip(self._connectors, await self._identify(), strict=True) if not ok]
         self._chores = [asyncio.create_task(self._keep_asking(name)) for name in unknown]
         self._chores.append(asyncio.create_task(for_ever(self._clock, "pruning", self._prune)))
+        sending = for_ever(self._clock, "sending what must leave", self._dispatch.look, every=LOOK_EVERY)
+        self._chores.append(asyncio.create_task(sending))
+        looking = for_ever(self._clock, "looking at paces", self._ai.paces.look, every=PACES_EVERY)
+        self._chores.append(asyncio.create_task(looking))
+        self._chores.append(asyncio.create_task(_learn_to_count()))
         await self.executor.start()
 
     async def stop(self, grace: float = 20.0) -> None:
@@ -160,3 +217,20 @@ class Engine:
         """
         await self._ledger.prune()
         await self._clock.sleep(PRUNE_EVERY)
+
+
+def _readers(layout: Layout, connections: Iterable[str], plans: Mapping[str, Plan]) -> dict[str, list[str]]:
+    """
+    Return by topic which pipelines read it.
+    """
+    return {
+        layout.topic(connection): [plan.name for plan in plans.values() if plan.connection == connection]
+        for connection in connections
+    }
+
+
+async def _learn_to_count() -> None:
+    """
+    Load the table of tokens before the first event needs it: it takes half a second.
+    """
+    await asyncio.to_thread(tokens.encoding)

@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ai import ModelSpec
+from ai.keyring import Keyring
 from connectors import catalog
 from connectors.contract import Connector
 from engine.script import Script
 from penstock.clock import SystemClock
 from penstock.errors import Invalid
+from penstock.http import Http
 from penstock.redaction import Redactor
 from penstock.secrets import Secret, SecretRef, SecretRefs, Secrets
 
@@ -33,6 +36,29 @@ class MadeUpSecrets(Secrets):
         """
         del ref
         return Secret("made-up")
+
+    def all(self, refs: SecretRef | SecretRefs) -> tuple[Secret, ...]:
+        """
+        Return one such secret.
+        """
+        del refs
+        return (Secret("made-up"),)
+
+
+class MadeUpKeys(Keyring):
+    """
+    Has something for every model, without signing in anywhere.
+    """
+
+    def __init__(self, http: Http) -> None:
+        super().__init__(MadeUpSecrets(), http)
+
+    async def of(self, spec: ModelSpec, *, refused: str | None = None) -> list[str]:
+        """
+        Return a key that opens nothing.
+        """
+        del spec, refused
+        return ["made-up"]
 
 
 def connections(declaration: Declaration) -> Mapping[str, Connector]:

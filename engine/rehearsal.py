@@ -18,7 +18,7 @@ import ledger as ledgers
 from ai import ModelSpec, Rates
 from engine.gates import Gates
 from engine.given import event_from
-from engine.props import MadeUpSecrets, connections
+from engine.props import MadeUpKeys, MadeUpSecrets, connections
 from engine.runner import Runner
 from engine.script import Script
 from engine.stage import Played
@@ -50,8 +50,11 @@ async def rehearse(declaration: Declaration, root: Path, case: Case) -> Outcome:
     ledger = await ledgers.open(None, clock=clock)
     try:
         script = Script(case.words.model_says)
-        spec = _model(declaration, plan.model, scripted=script.speaks)
-        asker = ai.open({plan.model: spec}, http=script, ledger=ledger, secrets=MadeUpSecrets(), clock=clock)
+        names = {name for ladder in (plan.ladder, *plan.instead) for name in ladder.models}
+        models = {name: _model(declaration, name, scripted=script.speaks) for name in sorted(names)}
+        asker = ai.open(
+            models, http=script, ledger=ledger, secrets=MadeUpSecrets(), keyring=MadeUpKeys(script), clock=clock
+        )
         gates = Gates(ledger, clock)
         runner = Runner(plan, connectors=played, ai=asker, ledger=ledger, http=script, clock=clock, gates=gates)
         run = await _through(runner, ledger, event)

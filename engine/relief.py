@@ -33,7 +33,7 @@ class Relief:
 
     async def look(self) -> None:
         """
-        Move long lanes and what waits behind an old head.
+        Move long lanes and old heads, with what waits behind them; nothing before its head is in the ledger.
         """
         now = self._clock.monotonic()
         for intake in self._intakes.values():
@@ -42,11 +42,12 @@ class Relief:
                 if head is None:
                     continue
                 old = now - head.since > HEAD_MOST
-                if lane.queue and not lane.spilling and (old or len(lane.queue) > LANE_MOST):
-                    await self._spill(intake, key, lane)
-                if old and lane.running is head and not head.released:
+                if old and not head.released:
                     await self._admit(head)  # its event is safe now; its own end still decides its verdict
                     head.passed()
+                ready = lane.running is head and head.kept and not lane.spilling
+                if ready and lane.queue and (old or len(lane.queue) > LANE_MOST):
+                    await self._spill(intake, key, lane)
 
     async def _spill(self, intake: Intake, key: str, lane: Lane) -> None:
         """

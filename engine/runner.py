@@ -7,20 +7,29 @@ exactly one transition of the ledger: final, waiting or aside.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from ai import AI, AIError
+from ai import AI, AIError, Awaited, Ladder, Paced, Pacer
 from bus.contract import Message
 from connectors.contract import Connector
+from engine import offering
+from engine.asking import Asked, Asking
 from engine.delivering import Delivering, Parked
-from engine.echoes import EchoPending, echo_of
+from engine.echoes import EchoPending
 from engine.gates import AtGate, Gates
+from engine.holds import Holds, Queued
+from engine.judging import Judging
 from engine.lookups import Lookups
 from engine.patience import LedgerDown, firmly
-from ledger.contract import Claim, Ledger, NewRun
+from engine.rates import TooMany, count
+from engine.stations import ASK, CONTEXT, TRIGGER, station, station_of
+from engine.watch import Watch
+from ledger.bursts import Burst
+from ledger.contract import Cap, Claim, Ledger, NewRun
+from ledger.limits import Allowed, CapReached
+from ledger.returning import Failure, Newer
 from penstock.clock import Clock
 from penstock.errors import (
     AuthFailed,
@@ -34,14 +43,16 @@ from penstock.errors import (
     UnknownOutcome,
 )
 from penstock.http import Http
+from penstock.metrics import Instruments
+from penstock.tracing import Span
+from penstock.units import span as spelled
 from pipelines.plan import Plan
 from schemas.entries import Answer, Prompt, Receipt, Verdict
 from schemas.events import Event
 
 log = logging.getLogger(__name__)
 
-HELD_AGAIN = 2_000  # ms until a run looks again for money that others have reserved
-LEDGER_AGAIN = 2_000  # ms until a run goes on that our own ledger stopped
+OURS_AGAIN = 2_000  # ms until a run goes on that our own ledger or our own limit stopped
 
 
 class Runner:
@@ -59,14 +70,19 @@ class Runner:
         http: Http,
         clock: Clock,
         gates: Gates,
+        holds: Holds | None = None,
+        watch: Watch | None = None,
         fail: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self.plan = plan
-        self._connectors = connectors
+        self._judging = Judging(plan, connectors=connectors, ledger=ledger, clock=clock)
         self._ai = ai
         self._ledger = ledger
         self._clock = clock
         self._gates = gates
+        self._holds = holds or Holds(ledger, clock)
+        self._watch = watch or Watch(Instruments(), clock)
+        self._asking = Asking(plan, ai=ai, gates=gates)
         self._fail = fail
         self._lookups = Lookups(connectors, http=http, clock=clock, gates=gates)
         self._delivering = Delivering(
@@ -77,6 +93,7 @@ class Runner:
             http=http,
             clock=clock,
             gates=gates,
+            watch=self._watch,
             fail=fail,
         )
 
@@ -86,124 +103,147 @@ class Runner:
         """
         Return *event* as the run it would be; *message* is where the bus had it.
         """
-        try:
-            tenant = self.plan.tenant(event)
-        except PenstockError:
-            tenant = ""  # `judge` gives such an event its verdict
-        return NewRun(
-            tenant=tenant,
-            pipeline=self.plan.name,
-            lane=event.key,
-            source=event.source,
-            event_id=event.id,
-            subject=event.subject,
-            config_hash=self.plan.config_hash,
-            **_place(message, event.to_json()),
-        )
+        return offering.offer(self.plan, event, message)
 
     def unreadable(self, message: Message) -> NewRun:
         """
         Return a message that is no event as a run, named after its place on the bus.
         """
-        place = f"bus:{message.topic}/{message.partition}/{message.offset}"
-        return NewRun(
-            pipeline=self.plan.name,
-            lane=f"event:{place}",
-            source="penstock:bus",
-            event_id=place,
-            subject=place,
-            config_hash=self.plan.config_hash,
-            **_place(message, message.value),
-        )
+        return offering.unreadable(self.plan, message)
 
     def judge(self, event: Event) -> tuple[Verdict, str] | None:
         """
         Return the verdict and reason of an event this pipeline does not want; None when it does.
         """
-        try:
-            return self._unwanted(event)
-        except PenstockError as error:
-            return "dead", f"event {event.id}: {error}"
-        except Exception as error:  # one event that breaks us must not stop the others
-            log.exception("event %s failed unforeseen", event.id)
-            return "dead", f"event {event.id}: unforeseen {type(error).__name__}: {error}"
+        return self._judging.on_arrival(event)
 
-    def _unwanted(self, event: Event) -> tuple[Verdict, str] | None:
-        if own := self._own(event):
-            return "own-write", own
-        if event.type not in self.plan.events:
-            return "filtered", f"{event.type} is not one of trigger.events"
-        self.plan.tenant(event)
-        return self.plan.unwanted(event)
-
-    def _own(self, event: Event) -> str | None:
-        return event.ownwrite or self._connectors[self.plan.connection].own(event)
+    async def echo(self, event: Event) -> str | None:
+        """
+        Return why *event* is our own doing; None when it is not. Raises `EchoPending`.
+        """
+        return await self._judging.echo(event)
 
     # ---- under a claim ----------------------------------------------------------------------
+
+    def opened(self, gate: str) -> None:
+        """
+        Take note that the ledger let a run pass *gate*.
+        """
+        self._gates.opened(gate)
+
+    def pacer(self) -> Pacer | None:
+        """
+        Return the pacer of the model that is asked first; None when it has no pace.
+        """
+        return self._ai.paces.of(self.plan.ladder.models[0])
 
     async def handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> None:
         """
         Take the run to its next state. Raises `Fenced` when the lane was lost; nothing else.
         """
-        try:
-            verdict, why = await self._attempt(claim, event, probing)
-            end: _End = (self._ledger.finish, (claim, verdict), {"why": why, "body": body})
-        except Fenced:
-            raise
-        except Exception as error:  # noqa: BLE001 - the outermost loop of a run: every error becomes a state
-            end = await self._state_after(error, claim, body)
+        with self._watch.run(claim, event) as span:
+            try:
+                end = await self._attempt(claim, event, body, probing)
+            except Fenced:
+                raise
+            except Exception as error:  # noqa: BLE001 - the outermost loop of a run: every error becomes a state
+                end = await self._state_after(error, claim, body)
+            await self._take(claim, end, span)
+
+    async def _take(self, claim: Claim, end: _End, span: Span | None = None) -> None:
         transition, args, keywords = end
         await firmly(self._clock, lambda: transition(*args, **keywords))
+        if transition == self._ledger.finish:
+            self._watch.ended(claim, args[1], span)
+        else:
+            self._watch.put_off(claim, args[1] if isinstance(args[1], str) else "hold", span)
 
-    async def _attempt(self, claim: Claim, event: Event, probing: str | None) -> tuple[Verdict, str | None]:
-        answer = await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
-        if answer is None:  # else it was judged before it was asked about; our write since then is no reason
-            own = self._own(event)  # once more: by now we may know who we are
-            echo = own or await echo_of(event, self.plan.connection, ledger=self._ledger, clock=self._clock)
-            if echo is not None:
-                return "own-write", echo
+    async def _attempt(self, claim: Claim, event: Event, body: bytes, probing: str | None) -> _End:
+        newer = await self._ledger.newer(claim) if claim.overtakable else None
+        answer = await self._recalled(claim)
+        if answer is None:
+            if (end := await self._ended_before_asking(claim, event, body, newer)) is not None:
+                return end
             answer = await self._answer(claim, event, probing)
+        else:
+            self._watch.recalled(self.plan.name)
         self._fail("run:answered")
-        return await self._delivering.all(claim, event, answer, probing=probing)
+        delivered = await self._delivering.all(claim, event, answer, probing=probing, newer=newer)
+        told = {"why": delivered.why, "body": body, "ending": delivered.ending}
+        end = self._ledger.finish, (claim, delivered.verdict), told
+        if newer is not None and delivered.verdict == "superseded":
+            end[2]["superseded_by"] = newer.run
+        return end
+
+    async def _ended_before_asking(self, claim: Claim, event: Event, body: bytes, newer: Newer | None) -> _End | None:
+        """
+        Return how a run ends that need not be asked about; once it was, it is judged no more.
+        """
+        finish = self._ledger.finish
+        if newer is not None:
+            why = f"run {newer.run[:8]} of the same lane is newer, and was delivered before this one came back"
+            return finish, (claim, "superseded"), {"why": why, "body": body, "superseded_by": newer.run}
+        if (judged := await self._judging.before_asking(claim, event)) is None:
+            return None
+        verdict, why = judged
+        failed = self._failure(TRIGGER) if verdict == "dead" else None
+        return finish, (claim, verdict), {"why": why, "body": body, "failed": failed}
+
+    def _failure(self, step: str | None) -> Failure:
+        return Failure(step=step, config_hash=self.plan.config_hash)
+
+    async def _recalled(self, claim: Claim) -> Answer | None:
+        """
+        Return the answer of an earlier try; of a new run there can be none.
+        """
+        if claim.new:
+            return None
+        return await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
 
     async def _answer(self, claim: Claim, event: Event, probing: str | None) -> Answer:
         plan = self.plan
-        gate = f"model:{plan.model}"
-        self._gates.check(gate, probing=probing)
-        prompt, receipt, evidence = await self._assemble(event, claim.run, probing)
-        try:
-            answer = await self._ai.ask(
-                claim,
-                prompt,
-                model=plan.model,
-                output=plan.output,
-                max_output=plan.max_output,
-                timeout=plan.timeout,
-                caps=plan.caps(self._clock.now_ms()),
-                per_event=plan.per_event,
-                ask_hash=plan.ask_hash,
-                evidence=evidence,
-                receipt={
-                    "receipt": receipt.model_dump(mode="json"),
-                    "prompt": {"system": prompt.system, "user": prompt.user},
-                },
-            )
-        except AIError as error:
-            if error.advice == "gate":
-                await self._gates.shut(
-                    gate, str(error), retry_after=error.retry_after, auth=error.error_class in ("auth", "quota")
-                )
-                raise AtGate(gate, str(error)) from error
-            if error.billed == "yes":
-                await self._gates.worked(gate)  # a useless answer is an answer
-            raise
-        await self._gates.worked(gate)
-        return answer
+        whose = plan.whose(event, claim.lane)
 
-    async def _assemble(self, event: Event, run: str, probing: str | None) -> tuple[Prompt, Receipt, str]:
-        fetch = self._lookups.fetcher(run, probing=probing)
+        def caps() -> list[Cap]:
+            return plan.spending.caps(self._clock.now_ms(), whose)
+
+        ladders = await self._ladders(claim, plan.spending.rates(whose))
+
+        def may_ask() -> None:
+            self._holds.check(claim, caps)
+            self._asking.check(ladders[0], probing=probing)
+
+        if plan.cache is None:
+            may_ask()  # before a context is made in vain
+        with station(CONTEXT), self._watch.step(plan.name, CONTEXT):
+            prompt, receipt, evidence = await self._assemble(event, claim.run, probing, claim.burst)
+        patient = self._asking.patient(claim, event.time, self._clock.now_ms())
+        question = None if plan.cache is None else plan.cache.question(prompt, claim.tenant)
+        asked = Asked(prompt=prompt, receipt=receipt, evidence=evidence, caps=caps, patient=patient, question=question)
+        with station(ASK), self._watch.step(plan.name, ASK):
+            if question is not None and (answer := await self._asking.cached(claim, asked, may_ask)) is not None:
+                return answer
+            return await self._asking.answer(claim, asked, ladders, probing=probing)
+
+    async def _ladders(self, claim: Claim, rates: Sequence[Allowed]) -> Sequence[Ladder]:
+        """
+        Return who may be asked about a counted event: the other route only when it is over a rate.
+        """
+        wait = self.plan.pipeline.limits.at_limit == "hold"
+        try:
+            await count(claim, rates, ledger=self._ledger, clock=self._clock, wait=wait)
+        except TooMany:
+            if not self.plan.instead:
+                raise
+            return self.plan.instead
+        return (self.plan.ladder, *self.plan.instead)
+
+    async def _assemble(
+        self, event: Event, run: str, probing: str | None, burst: Burst | None = None
+    ) -> tuple[Prompt, Receipt, str]:
+        fetch, secret = self._lookups.fetcher(run, probing=probing), self._ledger.secret
         return await self.plan.prompt_for(
-            event, fetch=fetch, many=self._lookups.many, secret=self._ledger.secret, run=run
+            event, fetch=fetch, many=self._lookups.many, secret=secret, run=run, burst=burst
         )
 
     async def prompt(self, event: Event, run: str) -> tuple[Prompt, Receipt]:
@@ -223,6 +263,8 @@ class Runner:
         why = str(error).encode(errors="replace").decode()  # half a character could not be kept
         if waiting := await self._wait_after(error, claim, body, why):
             return waiting
+        if isinstance(error, AtGate | Paced):
+            return self._given_up(claim, body, why)
         match error:
             case OverBudget():
                 return ledger.finish, (claim, "over-budget"), {"why": why, "body": body}
@@ -233,14 +275,17 @@ class Runner:
             case Parked():
                 return ledger.aside, (claim, "parked", body), {"why": why}
             case AIError(advice="retry") | Conflict() | AuthFailed():
-                return self._again(claim, body, why)
+                return self._again(claim, body, why, at=station_of(error))
             case UnknownOutcome():
                 return self._again(claim, body, why, last=(ledger.aside, (claim, "parked", body), {"why": why}))
             case AIError() | EdgeError() | PenstockError():
-                return ledger.finish, (claim, "dead"), {"why": why, "body": body}
+                return self._dead(claim, body, why, station_of(error))
             case _:
                 log.error("run %s failed unforeseen", claim.run, exc_info=error, extra={"penstock.run": claim.run})
-                return self._again(claim, body, f"unforeseen {type(error).__name__}: {why}")
+                return self._again(claim, body, f"unforeseen {type(error).__name__}: {why}", at=station_of(error))
+
+    def _dead(self, claim: Claim, body: bytes, why: str, step: str | None) -> _End:
+        return self._ledger.finish, (claim, "dead"), {"why": why, "body": body, "failed": self._failure(step)}
 
     async def _wait_after(self, error: Exception, claim: Claim, body: bytes, why: str) -> _End | None:
         """
@@ -249,50 +294,50 @@ class Runner:
         wait, now = self._ledger.wait, self._clock.now_ms()
         match error:
             case AtGate():
-                return wait, (claim, "outage", body), {"why": why, "gate": error.gate}
-            case EchoPending():
+                late = self._too_late(claim, now)
+                return None if late else (wait, (claim, "outage", body), {"why": why, "gate": error.gate})
+            case Paced():
+                late = self._too_late(claim, now)
+                return None if late else (wait, (claim, "pace", body), {"why": why, "due_at": error.due_at})
+            case EchoPending() | Awaited():
                 return wait, (claim, "behind", body), {"why": why, "due_at": error.due_at}
-            case LedgerDown() | Unavailable():  # of our ledger: what systems and models do is `AtGate`
-                return wait, (claim, "retry", body), {"why": why, "due_at": now + LEDGER_AGAIN}
-            case OverBudget() if await self._only_reserved(error, claim):
-                return wait, (claim, "hold", body), {"why": why, "due_at": now + HELD_AGAIN}
+            case LedgerDown() | Unavailable():  # of our ledger or our own limit: what systems and models do is `AtGate`
+                pause = getattr(error, "retry_after", None) or 0.0
+                return wait, (claim, "retry", body), {"why": why, "due_at": now + max(int(pause * 1000), OURS_AGAIN)}
+            case TooMany() if self.plan.pipeline.limits.at_limit == "hold":
+                return wait, (claim, "hold", body), {"why": why, "due_at": error.due_at}
+            case CapReached() | Queued() if await self._holds.waits(error, claim):
+                return self._holds.wait, (error, claim, body), {"why": why}
         return None
 
-    async def _only_reserved(self, error: OverBudget, claim: Claim) -> bool:
+    def _too_late(self, claim: Claim, at: int) -> bool:
         """
-        Return whether calls under way hold the money: what they do not need comes back.
-
-        A run that has paid already does not wait for it: it would pay the same again.
+        Say whether a try at UTC ms *at* would be longer after the first than `give_up_after`.
         """
-        scope, _, period = error.scope.rpartition("/")
-        if error.forever or not scope:
-            return False
-        _, reserved = await firmly(self._clock, lambda: self._ledger.spent(scope, period))
-        detail = await firmly(self._clock, lambda: self._ledger.detail(claim.run))
-        return reserved > 0 and detail is not None and detail.run.cost == 0
+        return claim.began_at is not None and at - claim.began_at > self.plan.give_up_after * 1000
 
-    def _again(self, claim: Claim, body: bytes, why: str, *, last: _End | None = None) -> _End:
+    def _given_up(self, claim: Claim, body: bytes, why: str, at: str | None = None) -> _End:
+        told = f"{why} (given up {spelled(self.plan.give_up_after)} after the first try)"
+        return self._dead(claim, body, told, at)
+
+    async def give_up(self, claim: Claim, body: bytes, gate: str) -> None:
+        """
+        End a run that waited at a gate longer than `give_up_after`. Raises `Fenced`.
+        """
+        await self._take(claim, self._given_up(claim, body, f"{gate} is still shut"))
+
+    def _again(self, claim: Claim, body: bytes, why: str, *, last: _End | None = None, at: str | None = None) -> _End:
         """
         Wait for the next attempt, or end as *last* (by default dead) when there is none left.
         """
         pause = self.plan.backoff.decide(claim.attempts + 1)
         if pause is None:
             tried = f"{why} (tried {claim.attempts + 1} times)"
-            return last or (self._ledger.finish, (claim, "dead"), {"why": tried, "body": body})
+            return last or self._dead(claim, body, tried, at)
         due = self._clock.now_ms() + int(pause * 1000)
+        if self._too_late(claim, due):
+            return last or self._given_up(claim, body, why, at)
         return self._ledger.wait, (claim, "retry", body), {"why": why, "due_at": due, "attempt": True}
-
-
-def _place(message: Message | None, body: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = {"body_hash": hashlib.sha256(body).hexdigest()[:32]}
-    if message is None:
-        return found | {"topic": "", "partition": 0, "offset": 0, "bus_time": 0}
-    return found | {
-        "topic": message.topic,
-        "partition": message.partition,
-        "offset": message.offset,
-        "bus_time": message.timestamp_ms,
-    }
 
 
 _End = tuple[Callable[..., Awaitable[None]], tuple[Any, ...], dict[str, Any]]

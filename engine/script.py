@@ -5,15 +5,12 @@ A model's words, written beforehand and spoken at the HTTP seam, so that the rea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from ai import tokens
-from penstock.http import MAX_ANSWER, NotSent, Response
-
-if TYPE_CHECKING:
-    import httpx
+from penstock.http import MAX_ANSWER, NotSent, Request, Response
 
 Words = Mapping[str, Any]
 
@@ -36,7 +33,7 @@ class Script:
 
     async def send(
         self,
-        request: httpx.Request,
+        request: Request,
         *,
         timeout: float,
         fence: Callable[[], None] | None = None,
@@ -54,7 +51,7 @@ class Script:
         self._spoken += 1
         text = orjson.dumps(words).decode()
         read, written = tokens.count(_asked(request.content)), tokens.count(text)
-        form = _anthropic if request.url.path.endswith("/messages") else _openai
+        form = next((form for end, form in _FORMS.items() if request.url.path.endswith(end)), _openai)
         return Response(
             status=200,
             headers={"content-type": "application/json"},
@@ -72,7 +69,8 @@ def _asked(body: bytes) -> str:
     Return all text of a request: what a provider would bill as input.
     """
     request = orjson.loads(body)
-    parts = [request.get("system") or ""] + [message.get("content") or "" for message in request.get("messages", ())]
+    turns = [request.get("systemInstruction") or {}, *request.get("messages", ()), *request.get("contents", ())]
+    parts = [request.get("system") or ""] + [turn.get("content") or turn.get("parts") or "" for turn in turns]
     return "\n".join(_text(part) for part in parts)
 
 
@@ -106,3 +104,29 @@ def _anthropic(text: str, read: int, written: int, name: str) -> dict[str, Any]:
         "stop_sequence": None,
         "usage": {"input_tokens": read, "output_tokens": written},
     }
+
+
+def _gemini(text: str, read: int, written: int, name: str) -> dict[str, Any]:
+    return {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}],
+        "usageMetadata": {
+            "promptTokenCount": read,
+            "candidatesTokenCount": written,
+            "totalTokenCount": read + written,
+        },
+        "modelVersion": "scripted",
+        "responseId": name,
+    }
+
+
+def _bedrock(text: str, read: int, written: int, _name: str) -> dict[str, Any]:
+    return {
+        "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": read, "outputTokens": written, "totalTokens": read + written},
+        "metrics": {"latencyMs": 0},
+    }
+
+
+_FORMS = {"/messages": _anthropic, ":generateContent": _gemini, "/converse": _bedrock}
+"""By how the address of a question ends."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Hashable
 
 KEPT = 8  # one in so many places is kept for those who hold less than their share
+KEPT_MOST = 32  # places kept; where there are many, some come free every moment
 
 
 class Slots:
@@ -20,7 +21,7 @@ class Slots:
     def __init__(self, places: int, parties: int) -> None:
         self._free = places
         self._share = max(1, places // max(1, parties))
-        self._kept = places // KEPT if parties > 1 else 0
+        self._kept = min(places // KEPT, KEPT_MOST) if parties > 1 else 0
         self._held: Counter[Hashable] = Counter()
 
     def open_to(self, party: Hashable) -> int:

@@ -1,0 +1,154 @@
+"""
+Asking: the models of a pipeline in turn, each behind its gate, and another route when the money ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ai import AI, AIError, Ladder, Paced, Wanted
+from engine.gates import AtGate, Gates
+from ledger.caching import Question
+from ledger.contract import Cap, Claim
+from ledger.limits import CapReached
+from pipelines.plan import Plan
+from schemas.entries import Answer, Prompt, Receipt
+
+LONG_AGO = 3_600_000  # ms: what happened before is caught up with, and gives way to what happens now
+WAITED_LONG = 60_000  # ms after which nobody goes before a run any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """
+    What a question is made of.
+    """
+
+    prompt: Prompt
+    receipt: Receipt
+    evidence: str
+    caps: Callable[[], Sequence[Cap]]
+    patient: bool
+    """Whether others may be asked before it where a model's pace is short."""
+    question: Question | None = None
+    """None when its answer is used once. The answer of another route than the pipeline's own never is one to it."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """
+        What is kept of it beside the answer.
+        """
+        return {
+            "receipt": self.receipt.model_dump(mode="json"),
+            "prompt": {"system": self.prompt.system, "user": self.prompt.user},
+        }
+
+
+class Asking:
+    """
+    The questions of one pipeline.
+    """
+
+    def __init__(self, plan: Plan, *, ai: AI, gates: Gates) -> None:
+        self._plan = plan
+        self._ai = ai
+        self._gates = gates
+
+    def check(self, ladder: Ladder, *, probing: str | None) -> None:
+        """
+        Raise `AtGate` when the first model cannot be used now: no context is made for it.
+        """
+        self._gates.check(_gate(ladder.models[0]), probing=probing)
+
+    def patient(self, claim: Claim, happened: datetime, now: int) -> bool:
+        """
+        Say whether an event gives way to others: it is asked again on purpose, or happened long ago, and has not
+        waited for long since.
+        """
+        if claim.began_at is not None and now - claim.began_at > WAITED_LONG:
+            return False
+        return claim.came_back or now - happened.timestamp() * 1000 > LONG_AGO
+
+    async def answer(self, claim: Claim, asked: Asked, ladders: Sequence[Ladder], *, probing: str | None) -> Answer:
+        """
+        Return the answer of the first ladder for which the pipeline's own money is enough.
+        """
+        *others, last = ladders
+        for ladder in others:
+            try:
+                return await self._climb(claim, asked, ladder, probing)
+            except CapReached as error:
+                if error.cap.scope != self._plan.spending.scope:
+                    raise  # a budget of many pipelines says itself what happens at its limit
+        return await self._climb(claim, asked, last, probing, new=claim.new and not others)
+
+    async def cached(self, claim: Claim, asked: Asked, may_ask: Callable[[], None]) -> Answer | None:
+        """
+        Return the answer of another run; None when a model has to be asked, and *may_ask* has not objected.
+        """
+        plan = self._plan
+        if plan.cache is None or asked.question is None:
+            return None
+        wanted = Wanted(
+            question=asked.question,
+            near=plan.cache.match == "normalised",
+            output=plan.output,
+            evidence=asked.evidence,
+            ask_hash=plan.ask_hash,
+            timeout=plan.timeout,
+            receipt=asked.told,
+        )
+        return await self._ai.cache.answer(claim, wanted, may_ask=may_ask)
+
+    async def _climb(
+        self, claim: Claim, asked: Asked, ladder: Ladder, probing: str | None, *, new: bool = False
+    ) -> Answer:
+        try:
+            answer = await self._ask(claim, asked, ladder, probing, new=new)
+        except Paced as error:
+            if probing == _gate(ladder.models[0]):  # it found nothing out: somebody has to soon
+                await self._gates.shut(probing, str(error))
+            raise
+        except AIError as error:
+            gate = _gate(error.model or ladder.models[0])
+            if error.advice == "gate":
+                auth = error.error_class in ("auth", "quota")
+                await self._gates.shut(gate, str(error), retry_after=error.retry_after, auth=auth)
+                raise AtGate(gate, str(error)) from error
+            if error.billed == "yes":
+                await self._gates.worked(gate)  # a useless answer is an answer
+            raise
+        answered = answer.model if answer.model in ladder.models else ladder.models[0]
+        for name in ladder.models[: ladder.models.index(answered) + 1]:
+            await self._gates.worked(_gate(name))
+        return answer
+
+    async def _ask(self, claim: Claim, asked: Asked, ladder: Ladder, probing: str | None, *, new: bool) -> Answer:
+        plan = self._plan
+
+        def may_ask(model: str) -> None:
+            self._gates.check(_gate(model), probing=probing)
+
+        return await self._ai.ask(
+            claim,
+            asked.prompt,
+            model=replace(ladder, may_ask=may_ask),
+            output=plan.output,
+            max_output=plan.max_output,
+            timeout=plan.timeout,
+            caps=asked.caps,
+            per_event=plan.per_event,
+            ask_hash=plan.ask_hash,
+            new=new,
+            patient=asked.patient,
+            evidence=asked.evidence,
+            receipt=asked.told,
+            question=asked.question.key if asked.question and ladder is plan.ladder else "",
+        )
+
+
+def _gate(model: str) -> str:
+    return f"model:{model}"
