@@ -10,25 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ai as ai_room
-import bus as bus_room
 import ledger as ledger_room
 from ai import AI
 from bus.contract import Bus
 from connectors import catalog
 from connectors.contract import Connector
-from console.cluster import cluster_of
-from console.failpoint import failpoint
-from engine import Engine, Layout
+from console import alerting, capacity, places, telling
+from console.failpoint import failpoint, lease
+from console.references import references
+from engine import Engine
 from ledger.contract import Ledger
 from penstock.clock import Clock, SystemClock
 from penstock.http import Http
 from penstock.http_aiohttp import AiohttpHttp
-from penstock.secrets import Secrets, is_reference
+from penstock.metrics import Instruments
+from penstock.secrets import Secrets
 from pipelines.declaration import Declaration
 from pipelines.models import model_specs
 from pipelines.plan import Plan, compile_pipeline
-
-LEDGER = "ledger.db"  # in `hub.state`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +60,7 @@ async def open_hub(
     clock: Clock | None = None,
     secrets: Secrets | None = None,
     fail: Callable[[str], None] | None = None,
+    instruments: Instruments | None = None,
 ) -> AsyncIterator[Hub]:
     """
     Open every part of a checked declaration; *root* is the folder of its `pipelines.yaml`.
@@ -69,23 +69,22 @@ async def open_hub(
     closed at the end. Nothing runs until `hub.engine.start()`.
     """
     async with contextlib.AsyncExitStack() as stack:
-        clock = clock or SystemClock()
-        secrets = secrets or Secrets()
-        fail = fail or failpoint()
-        place = ledger_place(declaration, root, secrets)
+        clock, secrets, fail = clock or SystemClock(), secrets or Secrets(), fail or failpoint()
+        given_http, in_flight = http is not None, capacity.places(declaration.hub.in_flight)
         if http is None:
-            http = AiohttpHttp()
+            http = AiohttpHttp(connections=capacity.connections(in_flight))
             stack.push_async_callback(http.close)
+        await stack.enter_async_context(secrets.renewed(references(declaration), http=http))
+        told = telling.told(declaration, secrets, stack, instruments)
         if ledger is None:
-            ledger = await ledger_room.open(place, clock=clock, keep=declaration.hub.keep, fail=fail)
+            ledger = await _open_ledger(declaration, root, secrets=secrets, clock=clock, fail=fail)
             stack.push_async_callback(ledger.close)
         if bus is None:
-            bus = await _open_bus(declaration, root, secrets=secrets, clock=clock)
+            bus = await places.open_bus(declaration, root, secrets=secrets, http=http, clock=clock)
             stack.push_async_callback(bus.close)
         connectors = _open_connectors(declaration, secrets=secrets, http=http, clock=clock)
-        models = ai_room.open(
-            model_specs(declaration), http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail
-        )
+        specs = model_specs(declaration)
+        models = ai_room.open(specs, http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail, **told)
         plans = {name: compile_pipeline(declaration, name, root) for name in declaration.pipelines}
         engine = Engine(
             plans,
@@ -95,8 +94,11 @@ async def open_hub(
             ledger=ledger,
             http=http,
             clock=clock,
+            in_flight=in_flight,
             fail=fail,
-            layout=layout(declaration),
+            layout=places.layout(declaration),
+            **told,
+            webhook=alerting.webhook_of(declaration, secrets, http if given_http else None, stack),
         )
         yield Hub(
             declaration=declaration,
@@ -113,6 +115,13 @@ async def open_hub(
         )
 
 
+async def _open_ledger(
+    declaration: Declaration, root: Path, *, secrets: Secrets, clock: Clock, fail: Callable[[str], None]
+) -> Ledger:
+    place = places.ledger_place(declaration, root, secrets)
+    return await ledger_room.open(place, clock=clock, keep=declaration.hub.keep, lease=lease(), fail=fail)
+
+
 def _open_connectors(
     declaration: Declaration, *, secrets: Secrets, http: Http, clock: Clock
 ) -> Mapping[str, Connector]:
@@ -120,28 +129,3 @@ def _open_connectors(
         name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
         for name, connection in declaration.connections.items()
     }
-
-
-def layout(declaration: Declaration) -> Layout:
-    """
-    Return how the hub's topics are named and cut.
-    """
-    kafka = declaration.hub.bus
-    return Layout() if kafka is None else Layout(prefix=kafka.prefix, partitions=int(kafka.partitions))
-
-
-async def _open_bus(declaration: Declaration, root: Path, *, secrets: Secrets, clock: Clock) -> Bus:
-    keep, kafka = declaration.hub.keep, declaration.hub.bus
-    if kafka is None:
-        return bus_room.open(root / declaration.hub.state / "bus.db", keep=keep, clock=clock)
-    return await bus_room.connect(cluster_of(kafka, root, secrets), partitions=int(kafka.partitions), keep=keep)
-
-
-def ledger_place(declaration: Declaration, root: Path, secrets: Secrets) -> Path | str:
-    """
-    Return where the ledger is: the file in `hub.state`, or the server that `hub.ledger` names.
-    """
-    named = declaration.hub.ledger
-    if named is None:
-        return root / declaration.hub.state / LEDGER
-    return secrets.get(named).reveal() if is_reference(named) else named

@@ -169,7 +169,7 @@ def _connector(spec: ConnectorSpec) -> list[str]:
     lines += ["| setting | value | default | |", "|---|---|---|---|"]
     required = spec.settings.get("required", ())
     for key, part in spec.settings.get("properties", {}).items():
-        kind = "secret: `${env:…}` or `${file:…}`" if part.get("x-secret") else _kind(part)
+        kind = "secret: [a reference](../howto/secrets.md)" if part.get("x-secret") else _kind(part)
         default = "required" if key in required else _default(part)
         lines.append(f"| `{key}` | {kind} | {default} | {_one_line(part.get('description', ''))} |")
     lines += ["", "### Events\n", "| event | fields of `event.data` |", "|---|---|"]
@@ -183,6 +183,8 @@ def _connector(spec: ConnectorSpec) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_action(action) for action in spec.actions.values()]
+    if any(action.steers for action in spec.actions.values()):
+        lines.append("\n\\* An answer may set it to values that its schema lists, and to no others.")
     return [*lines, ""]
 
 
@@ -207,7 +209,8 @@ def _lookup(lookup: LookupSpec) -> str:
 
 
 def _action(action: ActionSpec) -> str:
-    sets = ", ".join(f"`{name}`" for name in sorted(action.sets or ())) or "any"
+    starred = dict.fromkeys(action.steers, r"\*")
+    sets = ", ".join(f"`{name}`{starred.get(name, '')}" for name in sorted(action.sets or ())) or "any"
     sets = sets if "fields" in action.takes else ""
     takes = ", ".join({"text": "`template`", "fields": "`set`"}[each] for each in sorted(action.takes))
     modes = ", ".join(f"`{mode}`" for mode in action.modes)

@@ -6,6 +6,8 @@ For tests of a whole hub: a folder laid over the worked examples, and a hub in a
         hub.url            # where deliveries go
         await hub.kill()   # SIGKILL, as a crash would
         await hub.start()
+        async with hub.another() as second:     # a second worker in the same folder
+            ...
 """
 
 from __future__ import annotations
@@ -14,14 +16,13 @@ import asyncio
 import contextlib
 import os
 import random
-import re
 import shutil
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 from ruamel.yaml import YAML
@@ -71,33 +72,51 @@ def free_port() -> int:
             return port
 
 
+class Process(Protocol):
+    """
+    A process that can be waited for and sent signals.
+    """
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+
 class HubProcess:
     """
     `penstock run` in a process of its own, on a port that stays the same over restarts.
     """
 
-    def __init__(self, folder: Path, *, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, *, env: Mapping[str, str], name: str | None = None, module: str = "penstock"
+    ) -> None:
         self.folder = folder
+        self._module = module
         self._env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), **env}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self.starts = 0
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        text = (folder / "pipelines.yaml").read_text("utf-8")
-        text = re.sub(r"listen: \S+", f"listen: 127.0.0.1:{port}", text)
-        (folder / "pipelines.yaml").write_text(text, "utf-8")
+        self._listen = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{self._listen}"
+        self._name = name or f"run.{self._listen.rpartition(':')[2]}"
+
+    def another(self) -> Self:
+        """
+        Return another worker of the same hub, on a port of its own; it is not started yet.
+        """
+        return type(self)(self.folder, env=self._env, module=self._module)
 
     async def start(self, *, fail: str | None = None) -> None:
         """
         Start and wait until deliveries are taken; *fail* names a failpoint (`name` or `name@nth`).
         """
         self.starts += 1
-        log = (self.folder / f"run.{self.starts}.log").open("wb")
-        env = self._env | ({"PENSTOCK_FAIL": fail} if fail else {})
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "penstock", "run", cwd=self.folder, env=env, stdout=log, stderr=log
-        )
-        log.close()
+        self._process = await self._launch(self._env | ({"PENSTOCK_FAIL": fail} if fail else {}))
         async with asyncio.timeout(START_WITHIN), httpx.AsyncClient(trust_env=False, verify=False) as client:  # noqa: S501  # no TLS here
             while not await self._answers(client):
                 if self._process.returncode is not None:
@@ -105,6 +124,11 @@ class HubProcess:
                         return  # it came to the failpoint before anybody asked
                     raise RuntimeError(f"the hub did not start:\n{self.log()}")
                 await asyncio.sleep(0.05)
+
+    async def _launch(self, env: Mapping[str, str]) -> Process:
+        command = (sys.executable, "-m", self._module, "run", "--listen", self._listen)
+        with self._log.open("wb") as log:
+            return await asyncio.create_subprocess_exec(*command, cwd=self.folder, env=env, stdout=log, stderr=log)
 
     async def _answers(self, client: httpx.AsyncClient) -> bool:
         with contextlib.suppress(httpx.HTTPError):
@@ -115,9 +139,7 @@ class HubProcess:
         """
         End the process as a crash would, without waiting until it is gone.
         """
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        self.send(signal.SIGKILL)
 
     async def kill(self) -> None:
         """
@@ -134,19 +156,42 @@ class HubProcess:
         return await self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """
+        The id of the latest process.
+        """
+        assert self._process is not None
+        return self._process.pid
+
+    def kept(self) -> list[int]:
+        """
+        Return the ids of the processes it keeps, in the order of their start; none with `hub.processes: 1`.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split()]
+        return []
+
+    @property
     def alive(self) -> bool:
         """
         Whether the process runs.
         """
         return self._process is not None and self._process.returncode is None
 
+    def send(self, number: signal.Signals) -> None:
+        """
+        Send a signal, as far as there is still somebody to take it.
+        """
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
     async def stop(self) -> int:
         """
         Ask the process to stop and return its exit code.
         """
         assert self._process is not None
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         async with asyncio.timeout(STOP_WITHIN):
             return await self._process.wait()
 
@@ -154,7 +199,11 @@ class HubProcess:
         """
         Return what the latest process said.
         """
-        return (self.folder / f"run.{self.starts}.log").read_text("utf-8", "replace")
+        return self._log.read_text("utf-8", "replace")
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / f"{self._name}.{self.starts}.log"
 
     @contextlib.asynccontextmanager
     async def ledger(self) -> AsyncIterator[Ledger]:

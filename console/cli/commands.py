@@ -9,6 +9,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from console.cli import interventions, spending
+from console.cli.options import (
+    PIPELINES,
+    File,
+    Json,
+    Limit,
+    OnlyPipeline,
+    OnlySubject,
+    OnlyVerdict,
+    Processes,
+    Since,
+    State,
+)
+
 app = typer.Typer(
     name="penstock",
     help="Business events in, budgeted AI answers back, every event accounted for.",
@@ -17,19 +31,8 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="List runs, newest first; show one.", rich_markup_mode=None)
 app.add_typer(runs_app, name="runs")
-
-File = Annotated[
-    Path,
-    typer.Option("--file", "-f", envvar="PENSTOCK_FILE", help="The declaration to work on."),
-]
-State = Annotated[Path | None, typer.Option("--state", help="The state folder; default hub.state of the file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-OnlyPipeline = Annotated[str | None, typer.Option("--pipeline", help="Only this pipeline.")]
-OnlySubject = Annotated[str | None, typer.Option("--subject", help="Only this record, e.g. a ticket id.")]
-OnlyVerdict = Annotated[str | None, typer.Option("--verdict", help="Only this verdict, or a state.")]
-Since = Annotated[str | None, typer.Option("--since", help="A span (2h, 7d) or a date (2026-11-24).")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")]
-PIPELINES = Path("pipelines.yaml")
+bus_app = typer.Typer(help="Look after the topics of a hub on Kafka.", rich_markup_mode=None)
+app.add_typer(bus_app, name="bus")
 
 
 def _version(wanted: bool) -> None:
@@ -86,6 +89,9 @@ def demo(
         typer.Option("--model", help="Which model answers; offline needs no key and no network."),
     ] = None,
     state: Annotated[Path | None, typer.Option("--state", help="Folder for the bus and the ledger.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option("--kafka", help="host:port of a Kafka for the events; make kafka starts one.")
+    ] = None,
     json: Json = False,
     no_input: Annotated[bool, typer.Option("--no-input", help="Never ask a question.")] = False,
 ) -> int:
@@ -96,7 +102,7 @@ def demo(
     """
     from console.cli.demonstrating import demo as command
 
-    return command(keep=keep, fast=fast, model=model, state=state, as_json=json, no_input=no_input)
+    return command(keep=keep, fast=fast, model=model, state=state, kafka=kafka, as_json=json, no_input=no_input)
 
 
 @app.command()
@@ -167,6 +173,10 @@ def test(
 def run(
     *,
     once: Annotated[bool, typer.Option("--once", help="Work off what is there, then stop.")] = False,
+    listen: Annotated[
+        str | None, typer.Option("--listen", metavar="HOST:PORT", help="Take deliveries here; default hub.listen.")
+    ] = None,
+    processes: Processes = None,
     file: File = PIPELINES,
 ) -> int:
     """
@@ -174,7 +184,7 @@ def run(
     """
     from console.cli.running import run as command
 
-    return command(file, once=once)
+    return command(file, once=once, listen=listen, processes=processes)
 
 
 @runs_app.callback(invoke_without_command=True)
@@ -236,6 +246,25 @@ def runs_show(
     return command(file, run, state=state, as_json=json)
 
 
+@bus_app.callback()
+def bus() -> None:
+    """
+    Look after the topics of a hub on Kafka.
+    """
+
+
+@bus_app.command("repartition")
+def bus_repartition(*, file: File = PIPELINES) -> int:
+    """
+    Give every topic as many partitions as hub.bus.partitions says.
+
+    Only when no worker runs and every pipeline has read its topic to the end: penstock run --once does that.
+    """
+    from console.cli.repartitioning import repartition as command
+
+    return command(file)
+
+
 @app.command()
 def schema(
     what: Annotated[
@@ -288,3 +317,7 @@ def doctor(
     from console.cli.examining import doctor as command
 
     return command(file, offline=offline, as_json=json)
+
+
+interventions.register(app, runs_app)
+spending.register(app)

@@ -11,22 +11,37 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from bus import Cluster
 from console.cli import wording
 from console.cli.exits import Exit
 from console.cli.streams import emit, interactive, out, say, talk
-from console.demo import report
+from console.demo import overlay, report
 from console.demo.overlay import KEYS, Choice, label
 from console.demo.show import Played, playing
 from console.demo.tickets import TICKETS
 from console.demo.view import Board, Lines, View
 from penstock.errors import Invalid
 from penstock.log import configure
+from pipelines.declaration import Kafka
+
+_READ = "kafka-console-consumer.sh"
+_ALL = "--from-beginning --property print.headers=true"
 
 
-def demo(*, keep: bool, fast: bool, model: Choice | None, state: Path | None, as_json: bool, no_input: bool) -> int:
+def demo(
+    *,
+    keep: bool,
+    fast: bool,
+    model: Choice | None,
+    state: Path | None,
+    kafka: str | None,
+    as_json: bool,
+    no_input: bool,
+) -> int:
     """
     Play the demo; 0 when every event came to the verdict it must come to.
     """
+    bus = overlay.kafka(",".join(Cluster.servers_of(kafka))) if kafka is not None else None
     chosen = model or _ask(no_input=no_input)
     if chosen in KEYS and not os.environ.get(KEYS[chosen]):
         raise Invalid(f"{KEYS[chosen]} is not set", where="--model", hint="export it, or use --model offline")
@@ -36,23 +51,29 @@ def demo(*, keep: bool, fast: bool, model: Choice | None, state: Path | None, as
         folder = _folder(stack, state, keep=keep).absolute()
         try:
             return asyncio.run(
-                _play(folder, chosen, keep=keep, fast=fast, kept=keep or state is not None, as_json=as_json)
+                _play(folder, chosen, bus, keep=keep, fast=fast, kept=keep or state is not None, as_json=as_json)
             )
         except KeyboardInterrupt:
             say("stopped")
             return Exit.OK if keep else Exit.INTERRUPTED
 
 
-async def _play(folder: Path, model: Choice, *, keep: bool, fast: bool, kept: bool, as_json: bool) -> int:
+async def _play(
+    folder: Path, model: Choice, bus: Kafka | None, *, keep: bool, fast: bool, kept: bool, as_json: bool
+) -> int:
     watched = talk().is_terminal and not as_json
     view: View = Board(TICKETS, talk()) if watched else Lines(say)
     say(f"A pretend help desk receives {len(TICKETS)} tickets; {label(model)} briefs the agents.\n")
-    async with playing(folder, view, model=model, fast=fast) as played:
+    if bus is not None:
+        say(f"Events travel over Kafka at {bus.kafka}, topic {overlay.topic(bus)}.\n")
+    async with playing(folder, view, model=model, fast=fast, bus=bus) as played:
         if as_json:
-            emit("demo", **_as_data(played))
+            emit("demo", **_as_data(played), topic=overlay.topic(bus) if bus is not None else None)
         else:
             report.close(out(), played.scenes, label=label(model))
         _say_end(played, folder, kept=kept)
+        if bus is not None:
+            say(f"Read them:    {_READ} --bootstrap-server {bus.kafka} --topic {overlay.topic(bus)} {_ALL}")
         if keep:
             say(f"Still running: deliveries at {played.url}/in/helpdesk. Ctrl-C stops it.")
             await asyncio.Event().wait()

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from console.app import layout
 from console.cli import project
 from console.cli.streams import write
+from console.places import layout
 from penstock import __version__
 from penstock.errors import Invalid
 

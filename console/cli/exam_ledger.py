@@ -1,15 +1,19 @@
 """
-What `penstock doctor` looks at when the ledger is on a server.
+What `penstock doctor` looks at in the ledger: its server, and what is paused.
 """
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import ledger
-from console.app import ledger_place
+from console.cli import project
 from console.cli.exam import Finding
-from penstock.errors import Unreachable
+from console.cli.pausing import shown
+from console.places import ledger_place
+from console.references import of_ledger
+from penstock.errors import PenstockError, Unreachable
 from penstock.secrets import MissingSecret, Secrets
 from pipelines.declaration import Declaration
 
@@ -19,7 +23,13 @@ def server(declaration: Declaration, root: Path, *, offline: bool) -> Finding:
     Look at the ledger's server. Only reads.
     """
     try:
-        place = str(ledger_place(declaration, root, Secrets()))
+        secrets, wanted = Secrets(), of_ledger(declaration)
+        if offline and any(refs.newest.remote for refs in wanted):
+            return Finding(
+                what="ledger", state="note", says="PostgreSQL: its address is kept in a store; not asked (--offline)"
+            )
+        secrets.check(wanted)
+        place = str(ledger_place(declaration, root, secrets))
         if offline:
             return Finding(what="ledger", state="note", says="PostgreSQL: its address is set; not asked (--offline)")
         seen = ledger.look(place)
@@ -31,3 +41,25 @@ def server(declaration: Declaration, root: Path, *, offline: bool) -> Finding:
     if not seen.durable:
         return Finding(what="ledger", state="bad", says=f"{says}; fsync is off", next="set fsync = on: it loses events")
     return Finding(what="ledger", state="ok", says=says)
+
+
+def pauses(declaration: Declaration, root: Path, *, offline: bool) -> list[Finding]:
+    """
+    Look for paused pipelines, as far as there is a ledger to ask.
+    """
+    try:
+        secrets = Secrets()
+        if not offline:
+            secrets.check(of_ledger(declaration))
+        place = ledger_place(declaration, root, secrets)
+        if offline and isinstance(place, str):
+            return []
+        lines = asyncio.run(_paused(place))
+    except PenstockError:
+        return []  # there is none yet, or somebody else says that it cannot be reached
+    return [Finding(what="pause", state="note", says=line, next="penstock resume lets it go on") for line in lines]
+
+
+async def _paused(place: Path | str) -> list[str]:
+    async with project.open_ledger(place) as opened:
+        return shown(await opened.pauses())

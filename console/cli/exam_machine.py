@@ -62,7 +62,7 @@ def _sqlite() -> Finding:
         return Finding(
             what="sqlite",
             state="ok",
-            says=f"{says}; it has the WAL-reset bug, which one writing connection per file (ours) does not meet",
+            says=f"{says}; it has the WAL-reset bug, which writers that take turns (ours) do not meet",
         )
     return Finding(what="sqlite", state="ok", says=says)
 

@@ -17,6 +17,7 @@ from console.cli.exits import Exit
 from console.cli.streams import emit, out, say, talk
 from penstock.errors import Invalid
 from penstock.redaction import LIVE
+from pipelines.declaration import Declaration, Kafka
 
 _MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red"), "down": ("DOWN", "red")}
 
@@ -32,6 +33,9 @@ def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
         findings += exam_machine.state(loaded.root / declaration.hub.state, declaration.hub.listen)
         if declaration.hub.ledger is not None:
             findings.append(exam_ledger.server(declaration, loaded.root, offline=offline))
+        if declaration.hub.bus is not None:
+            findings += _bus(declaration, loaded.root, declaration.hub.bus, offline=offline)
+        findings += exam_ledger.pauses(declaration, loaded.root, offline=offline)
         findings += asyncio.run(exam_network.outside(declaration, offline=offline))
     except Invalid as error:
         findings.append(Finding(what="configuration", state="bad", says=str(error), next="penstock check"))
@@ -42,6 +46,12 @@ def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
         for finding in findings:
             _print(finding)
     return _verdict(findings)
+
+
+def _bus(declaration: Declaration, root: Path, given: Kafka, *, offline: bool) -> list[Finding]:
+    from console.cli import exam_bus  # what speaks Kafka takes a while to load
+
+    return asyncio.run(exam_bus.kafka(declaration, root, given, offline=offline))
 
 
 def _print(finding: Finding) -> None:

@@ -23,9 +23,11 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     """A server, a file or a lock that is needed cannot be had."""
     BUDGET = 5
-    """The worst case does not fit under a cap."""
+    """The worst case does not fit under a cap, or more was spent than was allowed."""
     PARTIAL = 6
     """Some of it worked."""
+    CHANGES = 10
+    """Nothing was done yet: it would be, with `--yes`."""
     UNFORESEEN = 70
     """An error nobody expected; the log says where."""
     INTERRUPTED = 130

@@ -22,6 +22,7 @@ from console.cli import project, wording
 from console.cli.exits import Exit
 from console.cli.streams import emit, out, say, write
 from console.cli.token_bars import bars
+from console.references import of_connection
 from engine.given import event_from, read_data
 from engine.props import connection
 from engine.stage import records
@@ -164,6 +165,7 @@ def _fetch(declaration: Declaration, http: AiohttpHttp, run: str) -> Fetch:
         name, lookup_name = target.split(".", 1)
         if name not in opened:
             written = declaration.connections[name]
+            await secrets.load(of_connection(declaration, name), http=http)
             opened[name] = catalog.open(written.connector, written.settings, secrets=secrets, http=http, clock=clock)
         lookup = opened[name].lookups[lookup_name]
         key = hashlib.sha256(f"preview:{run}".encode()).hexdigest()

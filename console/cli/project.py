@@ -14,6 +14,8 @@ from console.cli.streams import talk
 from penstock.errors import Invalid, Unreachable
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from ledger.contract import Ledger
     from pipelines import Finding, Loaded
     from pipelines.declaration import Declaration
@@ -72,19 +74,31 @@ def declaration(loaded: Loaded) -> Declaration:
     return loaded.declaration
 
 
+def zone(declaration: Declaration) -> ZoneInfo:
+    """
+    Return in which zone the hub's days begin.
+    """
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(declaration.hub.timezone)
+
+
 def ledger_place(file: Path, state: Path | None) -> Path | str:
     """
     Return where the ledger is: in *state*, in `PENSTOCK_STATE`, or where *file* says.
     """
-    from console import app
+    from console import places
+    from console.references import of_ledger
     from penstock.secrets import Secrets
 
     if state is not None:
-        return state / app.LEDGER
+        return state / places.LEDGER
     if named := os.environ.get("PENSTOCK_STATE"):
-        return Path(named) / app.LEDGER
+        return Path(named) / places.LEDGER
     loaded = load(file)
-    return app.ledger_place(declaration(loaded), loaded.root, Secrets())
+    found, secrets = declaration(loaded), Secrets()
+    secrets.check(of_ledger(found))
+    return places.ledger_place(found, loaded.root, secrets)
 
 
 @asynccontextmanager
@@ -101,6 +115,36 @@ async def open_ledger(place: Path | str) -> AsyncIterator[Ledger]:
         yield opened
     finally:
         await opened.close()
+
+
+@asynccontextmanager
+async def open_ledger_to_write(place: Path | str) -> AsyncIterator[Ledger]:
+    """
+    Open the ledger at *place* to change it; raises `Unreachable` where a running hub has it for itself.
+    """
+    import ledger
+    from penstock.clock import SystemClock
+
+    _must_be_there(place)
+    opened = await ledger.open(place, clock=SystemClock(), worker=f"{person()} at the command line")
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def person() -> str:
+    """
+    Return who is at the command line, for the record: `ana@host`.
+    """
+    import getpass
+    import socket
+
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def _must_be_there(place: Path | str) -> None:

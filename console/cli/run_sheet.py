@@ -13,7 +13,7 @@ from rich.text import Text
 
 from console.cli import wording
 from console.cli.token_bars import bars
-from schemas.entries import ModelCall, Receipt, Run, RunDetail, StepEntry, WriteEntry
+from schemas.entries import DecisionEntry, ModelCall, Receipt, Run, RunDetail, StepEntry, WriteEntry
 
 EVENT_MOST = 4_000  # characters of the event shown; --json has all of it
 
@@ -35,6 +35,8 @@ def _parts(detail: RunDetail) -> Iterator[RenderableType]:
         yield from _block("calls", "\n".join(_call(call) for call in detail.calls))
     if detail.steps:
         yield from _block("steps", "\n".join(_step(step) for step in detail.steps))
+    if detail.decisions:
+        yield from _block("decisions", "\n".join(_decision(decision) for decision in detail.decisions))
     if detail.writes:
         yield from _block("writes", "\n".join(_write(write) for write in detail.writes))
 
@@ -52,6 +54,8 @@ def _head(run: Run) -> Iterator[RenderableType]:
     )
     lines = [("record", run.subject), ("lane", run.lane), ("event", f"{run.event_id} of {run.source}")]
     lines += [("why", run.error)] if run.error else []
+    lines += [("failed at", run.failed_step)] if run.failed_step else []
+    lines += [("newer", run.superseded_by)] if run.superseded_by else []
     lines += [("gate", run.gate)] if run.gate else []
     lines += [("due", wording.moment(run.due_at))] if run.due_at and run.state == "waiting" else []
     lines += [("created", wording.moment(run.created_at)), ("finished", wording.moment(run.finished_at))]
@@ -89,7 +93,14 @@ def _ask(step: StepEntry) -> Iterator[RenderableType]:
     if isinstance(step.result, dict):
         output = step.result.get("output", step.result)
         label = step.result.get("label", "")
-        yield from _block(f"answer {label}".rstrip(), json.dumps(output, indent=2, ensure_ascii=False))
+        yield from _block(
+            f"answer {label}{_from_cache(step.result)}".rstrip(), json.dumps(output, indent=2, ensure_ascii=False)
+        )
+
+
+def _from_cache(answer: dict[str, Any]) -> str:
+    source = answer.get("cached")
+    return f", from the cache: paid for by run {source}, saved {wording.money(answer['saved'])}" if source else ""
 
 
 def _call(call: ModelCall) -> str:
@@ -107,6 +118,11 @@ def _step(step: StepEntry) -> str:
     words = [f"{step.step:<28} {step.action_class:<9} {step.state}", f"tried {step.attempts}x"]
     words += [str(outcome[name]) for name in ("outcome", "why", "url") if outcome.get(name)]
     return "  ".join(words)
+
+
+def _decision(decision: DecisionEntry) -> str:
+    even = "  even if newer" if decision.insist else ""
+    return f"{decision.what}  by {decision.person}  {wording.moment(decision.at)}{even}"
 
 
 def _write(write: WriteEntry) -> str:

@@ -5,69 +5,146 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812 - a type here
 from typing import Any
 
-from connectors import catalog
+from console import places
 from console.app import Hub, open_hub
 from console.cli import project
 from console.cli.exam_machine import NETWORK_FILE_SYSTEMS, file_system_of
 from console.cli.exits import Exit
+from console.cli.front import exit_code
+from console.cli.pipelines import look_before_start
 from console.cli.streams import say
-from console.serving import STOP_GRACE, serve
-from penstock.errors import Invalid
+from console.keeper import Keeper, Seat
+from console.references import references
+from console.serving import STOP_GRACE, address, bound, serve
+from console.shares import share
+from penstock.errors import Invalid, PenstockError
 from penstock.log import configure
-from penstock.secrets import Secrets, is_reference
+from penstock.metrics import Folder, Instruments, Shared
+from penstock.secrets import Secrets
+from pipelines import addresses
 from pipelines.declaration import Declaration
 from pipelines.loading import Loaded
 
+log = logging.getLogger(__name__)
+
 LOOK_EVERY = 0.3  # seconds between looks at what is left, with `--once`
 QUIET_LOOKS = 4  # looks in a row without work, until `--once` stops
+STOPPED = "stopped; what was under way goes on at the next start"
 
 
-def run(file: Path, *, once: bool) -> int:
+def run(file: Path, *, once: bool, listen: str | None = None, processes: int | None = None) -> int:
     """
     Run the hub until SIGTERM or SIGINT; with *once*, until nothing is left that can be done now.
+
+    *listen* and *processes* take the place of `hub.listen` and `hub.processes`; *once* works in one process.
     """
+    if once and processes is not None and processes > 1:
+        hint = "leave one of the two out"
+        raise Invalid("`--once` works off what is there in one process", where="--processes", hint=hint)
     loaded = project.load(file)
     project.refuse(file)
-    declaration = project.declaration(loaded)
+    declaration = _listening(project.declaration(loaded), listen)
     _on_local_disk(loaded.root / declaration.hub.state)
     secrets = Secrets()
     secrets.check(references(declaration))
     configure()
+    count = 1 if once else processes or declaration.hub.processes
+    if count > 1:
+        return _run_kept(declaration, loaded, secrets, count)
     return _looped(_run(declaration, loaded, secrets, once=once))
 
 
 async def _run(declaration: Declaration, loaded: Loaded, secrets: Secrets, *, once: bool) -> int:
     async with open_hub(declaration, loaded.root, secrets=secrets) as hub:
+        await look_before_start(hub.ledger, declaration)
         if once:
             return await _work_off(hub)
-        await serve(hub, ready=_ready(declaration))
-    say("stopped; what was under way goes on at the next start")
+        await serve(hub, ready=partial(_ready, declaration, 1))
+    say(STOPPED)
     return Exit.OK
 
 
-def _ready(declaration: Declaration) -> Callable[[str], None]:
-    def ready(url: str) -> None:
-        """
-        Say where deliveries go.
-        """
-        for name in declaration.connections:
-            say(f"deliveries for {name}: POST {url}/in/{name}")
-        say(f"penstock runs at {url} with {', '.join(declaration.pipelines)}; Ctrl-C stops it")
+def _run_kept(declaration: Declaration, loaded: Loaded, secrets: Secrets, count: int) -> int:
+    """
+    Run in *count* processes; this one only keeps them.
+    """
+    door = bound(*address(declaration.hub.listen))
+    places.preload(declaration)
+    folder = _counting(loaded.root / declaration.hub.state)
+    ended = Keeper(count, door=door).keep()
+    if isinstance(ended, int):
+        folder.remove()
+        if ended == Exit.OK:
+            say(STOPPED)
+        return ended
+    configure(process=ended.number)
+    try:
+        instruments = Instruments(Shared(folder=folder.path, seat=ended.number))
+        return _looped(_run_at(ended, declaration, loaded, secrets, door, instruments))
+    except Exception as error:
+        if ended.may_complain():
+            raise
+        return exit_code(error) if isinstance(error, PenstockError) else Exit.UNFORESEEN
 
-    return ready
+
+def _counting(state: Path) -> Folder:
+    """
+    Return where the processes count together: among the state, or where that cannot be written.
+    """
+    try:
+        return Folder(state / "metrics")
+    except OSError:
+        return Folder(Path(tempfile.mkdtemp(prefix="penstock-")))
+
+
+async def _run_at(
+    seat: Seat, declaration: Declaration, loaded: Loaded, secrets: Secrets, door: Socket, instruments: Instruments
+) -> int:
+    """
+    Be one of several processes.
+    """
+    seat.watch()
+
+    def ready(url: str) -> None:
+        seat.up()
+        log.info("process %d of %d works", seat.number, seat.of)
+        if url:
+            _ready(declaration, seat.of, url)
+
+    shared = share(declaration, seat.number, seat.of, secrets)
+    async with open_hub(shared, loaded.root, secrets=secrets, instruments=instruments) as hub:
+        await look_before_start(hub.ledger, declaration)
+        seat.opened()
+        hub.engine.metrics.count_from(seat.began)  # also when this process takes the place of another
+        await serve(hub, ready=ready, seat=seat, door=door)
+    return Exit.OK
+
+
+def _ready(declaration: Declaration, count: int, url: str) -> None:
+    """
+    Say where deliveries go.
+    """
+    for name in declaration.connections:
+        say(f"deliveries for {name}: POST {url}/in/{name}")
+    among = f" in {count} processes" if count > 1 else ""
+    say(f"penstock runs at {url}{among} with {', '.join(declaration.pipelines)}; Ctrl-C stops it")
 
 
 async def _work_off(hub: Hub) -> int:
     """
     Work until nothing is held and nothing is due; 6 when runs still wait for a later time or a gate.
     """
-    await hub.engine.start()
+    await hub.engine.start(taking=False)
     try:
         quiet = 0
         while quiet < QUIET_LOOKS:
@@ -86,27 +163,12 @@ async def _work_off(hub: Hub) -> int:
     return Exit.OK
 
 
-def references(declaration: Declaration) -> list[str]:
-    """
-    Return every reference to a secret that must lead somewhere: of several, the newest.
-    """
-    found = [_newest(model.key) for model in declaration.models.values() if model.key]
-    if declaration.hub.ledger and is_reference(declaration.hub.ledger):
-        found.append(declaration.hub.ledger)
-    for connection in declaration.connections.values():
-        declared = catalog.spec(connection.connector).settings.get("properties", {})
-        for name, value in connection.settings.items():
-            if declared.get(name, {}).get("x-secret"):
-                found.append(_newest(value))
-    if declaration.hub.bus is not None:
-        bus, security = declaration.hub.bus, declaration.hub.bus.security
-        written = [bus.kafka, bus.member, security.password if security else None]
-        found += [text for text in written if text is not None and "${" in text]
-    return found
-
-
-def _newest(given: str | Sequence[str]) -> str:
-    return given if isinstance(given, str) else given[0]
+def _listening(declaration: Declaration, listen: str | None) -> Declaration:
+    if listen is None:
+        return declaration
+    if found := addresses.fault(listen):
+        raise Invalid(found[0], where="--listen", hint=found[1])
+    return declaration.model_copy(update={"hub": declaration.hub.model_copy(update={"listen": listen})})
 
 
 def _on_local_disk(state: Path) -> None:

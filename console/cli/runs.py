@@ -16,6 +16,7 @@ from rich.text import Text
 
 from console.cli import project, wording
 from console.cli.exits import Exit
+from console.cli.pausing import shown
 from console.cli.run_sheet import sheet
 from console.cli.streams import emit, out, say
 from ledger.contract import Ledger, RunQuery
@@ -55,7 +56,10 @@ def list_runs(file: Path, wanted: Filter, *, state: Path | None, as_json: bool) 
     Print the runs that match, newest first.
     """
     query = wanted.query(time.time_ns() // 1_000_000)
-    found = _read(project.ledger_place(file, state), lambda ledger: ledger.runs(query))
+    place = project.ledger_place(file, state)
+    found = _read(place, lambda ledger: ledger.runs(query))
+    for line in shown(_read(place, lambda ledger: ledger.pauses())):
+        say(line)
     if as_json:
         emit("runs", runs=[run.model_dump(mode="json") for run in found])
     elif found:

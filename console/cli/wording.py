@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from penstock.errors import Invalid
 
@@ -99,9 +99,18 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def since(text: str, now_ms: int) -> int:
+def span_ms(text: str, option: str) -> int:
     """
-    Read `2h`, `7d` or an ISO date or time (UTC unless it says) as UTC milliseconds.
+    Read `90s`, `15m`, `2h`, `7d` as milliseconds.
+    """
+    if span := _SPAN.fullmatch(text.strip()):
+        return int(span[1]) * _SECONDS[span[2]] * 1000
+    raise Invalid(f"{text!r} is no span", where=option, hint="write 90s, 15m, 2h or 7d")
+
+
+def since(text: str, now_ms: int, option: str = "--since", zone: tzinfo = UTC) -> int:
+    """
+    Read `2h`, `7d` or an ISO date or time (in *zone* unless it says) as UTC milliseconds; *option* is who asks.
     """
     if span := _SPAN.fullmatch(text.strip()):
         return now_ms - int(span[1]) * _SECONDS[span[2]] * 1000
@@ -109,6 +118,6 @@ def since(text: str, now_ms: int) -> int:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise Invalid(
-            f"{text!r} is neither a span nor a date", where="--since", hint="write 90m, 2h, 7d or 2026-11-24"
+            f"{text!r} is neither a span nor a date", where=option, hint="write 90m, 2h, 7d or 2026-11-24"
         ) from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    return int((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp() * 1000)

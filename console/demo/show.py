@@ -24,6 +24,7 @@ from ledger.contract import RunQuery
 from penstock import HOUSE
 from penstock.errors import Invalid, Unreachable
 from penstock.secrets import Secrets
+from pipelines.declaration import Kafka
 from schemas.entries import Receipt, Run, RunDetail
 
 PAUSE = 0.7  # seconds between two tickets, for people who watch
@@ -63,15 +64,19 @@ class Played:
 
 
 @asynccontextmanager
-async def playing(state: Path, view: View, *, model: overlay.Choice, fast: bool) -> AsyncIterator[Played]:
+async def playing(
+    state: Path, view: View, *, model: overlay.Choice, fast: bool, bus: Kafka | None = None
+) -> AsyncIterator[Played]:
     """
     Let the pretend desk receive every ticket; yields what came of them, with everything still running.
+
+    Events travel over the embedded bus unless *bus* names a Kafka.
     """
     loaded = pipelines.load(HOUSE / "pipelines.yaml")
     if loaded.declaration is None:
         raise Invalid("the worked examples are wrong", where="pipelines.yaml", hint="penstock check says why")
     async with Desk.open() as desk:
-        declaration = overlay.overlaid(loaded.declaration, desk=desk.url, model=model, state=str(state))
+        declaration = overlay.overlaid(loaded.declaration, desk=desk.url, model=model, state=str(state), bus=bus)
         secrets = Secrets({**os.environ, **overlay.SECRETS})
         async with open_hub(declaration, loaded.root, secrets=secrets) as hub:
             await hub.engine.start()

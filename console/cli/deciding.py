@@ -1,0 +1,61 @@
+"""
+`penstock runs decide`: how a run goes on that stands aside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from console.cli import project
+from console.cli.exits import Exit
+from console.cli.streams import emit, say
+from ledger.returning import Return
+from penstock.errors import Invalid
+from schemas.entries import RunDetail
+
+_SAID = {
+    "delivered": "the write counts as delivered; the run goes on after it, at its lane's tail",
+    "again": "the write is sent again, at its lane's tail",
+    "discarded": "the run ended as discarded",
+}
+
+
+def decide(file: Path, run: str, chosen: Sequence[str], *, insist: bool, state: Path | None, as_json: bool) -> int:
+    """
+    Take the one decision in *chosen* about *run*.
+    """
+    if len(chosen) != 1:
+        raise Invalid("say what happened", where="penstock runs decide", hint="one of --delivered, --again, --discard")
+    what: Any = chosen[0]
+
+    async def work() -> RunDetail:
+        async with project.open_ledger_to_write(project.ledger_place(file, state)) as ledger:
+            found = await ledger.detail(run)
+            if found is None:
+                raise Invalid(
+                    f"no run begins with {run!r}", where="penstock runs decide", hint="penstock runs lists them"
+                )
+            _must_be_parked(found)
+            one = Return(run=found.run.run, seq=found.run.seq, insist=insist)
+            if not await ledger.decide(one, what, person=project.person()):
+                raise Invalid(f"run {found.run.run[:8]} was decided by somebody else", where="penstock runs decide")
+            return await ledger.detail(found.run.run) or found
+
+    detail = asyncio.run(work())
+    if as_json:
+        emit("decision", **detail.model_dump(mode="json"))
+    say(f"run {detail.run.run[:8]}: {_SAID[what]}")
+    return Exit.OK
+
+
+def _must_be_parked(found: RunDetail) -> None:
+    run = found.run
+    if run.state != "aside" or run.reason != "parked":
+        is_now = run.verdict or run.state
+        hint = "penstock runs --verdict aside lists those that wait for a person"
+        raise Invalid(
+            f"run {run.run[:8]} is {is_now}: there is nothing to decide", where="penstock runs decide", hint=hint
+        )
