@@ -5,10 +5,11 @@ What we depend on: declared, justified, locked with hashes, complete.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("penstock", "schemas", "ledger", "ai", "bus", "connectors", "pipelines", "engine", "console")
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-PART_OF = {"yarl": "aiohttp", "pydantic-core": "pydantic"}  # imported, and promised by the other
+PART_OF = {
+    "yarl": "aiohttp",
+    "pydantic-core": "pydantic",
+    "opentelemetry-api": "opentelemetry-sdk",
+}  # imported, and promised by the other
+SHARED = {"google": "google-auth"}  # names that several packages stand under, and whose part of it we import
 FOR_TESTS = re.compile("testing|bench")  # modules to inherit tests from
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
@@ -120,6 +126,18 @@ def test_a_lock_is_complete_and_holds_nothing_else(lock: str, declared: dict[str
     assert _closure(declared) == set(_locked(lock))
 
 
+def test_the_lock_of_npm_names_no_place() -> None:
+    """
+    The one thing from npm, for tests, is pinned by its hash, and not by where it was fetched.
+    """
+    lock = json.loads((ROOT / "tests/ai/aimock/package-lock.json").read_text("utf-8"))
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+
+    assert "node_modules/@copilotkit/aimock" in packages
+    assert [] == [name for name, entry in packages.items() if not entry["integrity"].startswith("sha512-")]
+    assert [] == [name for name, entry in packages.items() if "resolved" in entry]
+
+
 def test_both_locks_agree() -> None:
     """
     Tests run on the versions that users get.
@@ -148,19 +166,32 @@ def test_every_dependency_is_justified() -> None:
 def _imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            yield node.module
 
 
 def _foreign(paths: Iterator[Path]) -> set[str]:
     """
     Return the packages of others that *paths* import.
     """
-    owners = metadata.packages_distributions()
-    names = {name for path in paths for name in _imported(path)} - sys.stdlib_module_names - set(ROOMS)
-    packages = {canonicalize_name(owners.get(name, [name])[0]) for name in names}
+    owners = metadata.packages_distributions() | {name: [owner] for name, owner in SHARED.items()}
+    ours = sys.stdlib_module_names | set(ROOMS)
+    names = {name for path in paths for name in _imported(path) if name.partition(".")[0] not in ours}
+    packages = {canonicalize_name(_owner(name, owners)) for name in names}
     return {PART_OF.get(name, name) for name in packages}
+
+
+def _owner(module: str, owners: Mapping[str, list[str]]) -> str:
+    """
+    Return the package that *module* is of: several may share a first name.
+    """
+    first = module.partition(".")[0]
+    several = set(owners.get(first, [first]))
+    if len(several) == 1:
+        return several.pop()
+    files = {f"{module.replace('.', '/')}{end}" for end in (".py", "/__init__.py")}
+    return next(name for name in several if files & {str(file) for file in metadata.files(name) or ()})
 
 
 def _modules() -> Iterator[Path]:

@@ -116,7 +116,8 @@ def _typed(words: list[str], folder: Path, snippet: Snippet) -> Path:
         case ["cd", name]:
             assert (folder / name).is_dir(), snippet.name
             return folder / name
-        case ["make", target]:
+        case ["make", target, *settings]:
+            assert all("=" in word for word in settings), snippet.name
             assert target in MAKE.findall((ROOT / "Makefile").read_text()), snippet.name
         case ["penstock", "run"]:
             _run_and_stop(folder, snippet)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from ai.output import OutputSchema
 from ledger.contract import Claim, Ledger, NewRun
 from penstock.clock import SystemClock
 from penstock.http_aiohttp import AiohttpHttp
+from penstock.metrics import Instruments
 from penstock.secrets import SecretRefs, Secrets
 from schemas.entries import Answer, ModelCall, Prompt
+from tests.ai.google_cloud import GoogleCloud, Identity
 
 KEY = "sk-canary-0123456789abcdef"
 OLD_KEY = "sk-canary-old-9876543210"
@@ -56,6 +58,7 @@ class Desk:
     """Where the keys are; a test may rotate them."""
     ai: ai.AI
     fails: list[Callable[[str], None]]
+    instruments: Instruments
     runs: int = 0
 
     async def claim(self, event: str = "") -> Claim:
@@ -82,7 +85,7 @@ class Desk:
             "model": "small",
             "output": SUMMARY,
             "max_output": 300,
-            "timeout": 10.0,
+            "timeout": 60.0,
             "ask_hash": "h1",
             "evidence": TICKET,
         } | kw
@@ -97,10 +100,63 @@ class Desk:
 RATES = Rates(input=1_000_000, output=2_000_000)
 
 
+def _models(double: ModelDouble, refs: SecretRefs) -> dict[str, ModelSpec]:
+    """
+    Return one model at each provider, all of them at *double*.
+    """
+    given: dict[str, Any] = {"key": refs, "url": double.url, "price": RATES}
+    account = given | {"key": SecretRefs.parse("${env:ACCOUNT}")}
+    return {
+        "small": ModelSpec(name="small", provider="openai", model="small-1", **(given | {"url": double.openai_url})),
+        "large": ModelSpec(name="large", provider="anthropic", model="claude-haiku-4-5", **given),
+        "azure": ModelSpec(name="azure", provider="azure", model="ours", api_version="2024-10-21", **given),
+        "google": ModelSpec(name="google", provider="google", model="gemini-2.5-flash", **given),
+        "vertex": ModelSpec(name="vertex", provider="vertex", model="gemini-2.5-flash", project="acme", **account),
+        "bedrock": ModelSpec(
+            name="bedrock", provider="bedrock", model="us.amazon.nova-lite-v1:0", region="us-east-1", **given
+        ),
+        "offline": ModelSpec(name="offline", provider="offline", model="extractive"),
+        "unpriced": ModelSpec(name="unpriced", provider="openai", model="own", key=refs, url=double.openai_url),
+        "nowhere": ModelSpec(
+            name="nowhere", provider="openai", model="m", key=refs, url="http://127.0.0.1:9/v1", price=RATES
+        ),
+    }
+
+
+class AnyToken(Mapping[str, str]):
+    """
+    The keys of a double, and every token the cloud has given.
+    """
+
+    def __init__(self, keys: Mapping[str, str], cloud: GoogleCloud) -> None:
+        self._keys = keys
+        self._cloud = cloud
+
+    def __getitem__(self, name: str) -> str:
+        return {**self._keys, **{token: token for token in self._cloud.given}}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._keys, *self._cloud.given])
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._cloud.given)
+
+
+@pytest.fixture(scope="session")
+def identity() -> Identity:
+    return Identity()
+
+
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def cloud(identity: Identity) -> AsyncIterator[GoogleCloud]:
+    async with GoogleCloud(identity=identity) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+async def desk(cloud: GoogleCloud) -> AsyncIterator[Desk]:
     http, clock = AiohttpHttp(), SystemClock()
-    environment = {"NEW_KEY": KEY, "OLD_KEY": OLD_KEY}
+    environment = {"NEW_KEY": KEY, "OLD_KEY": OLD_KEY, "ACCOUNT": cloud.account}
     fails: list[Callable[[str], None]] = []
 
     def fail(name: str) -> None:
@@ -108,22 +164,11 @@ async def desk() -> AsyncIterator[Desk]:
             hit(name)
 
     ledger = await ledgers.open(None, clock=clock)
-    async with ModelDouble(keys={"new": KEY, "old": OLD_KEY}) as double:
-        refs = SecretRefs.parse(["${env:NEW_KEY}", "${env:OLD_KEY}"])
-        models = {
-            "small": ModelSpec(
-                name="small", provider="openai", model="small-1", key=refs, url=double.openai_url, price=RATES
-            ),
-            "large": ModelSpec(
-                name="large", provider="anthropic", model="claude-haiku-4-5", key=refs, url=double.url, price=RATES
-            ),
-            "offline": ModelSpec(name="offline", provider="offline", model="extractive"),
-            "unpriced": ModelSpec(name="unpriced", provider="openai", model="own", key=refs, url=double.openai_url),
-            "nowhere": ModelSpec(
-                name="nowhere", provider="openai", model="m", key=refs, url="http://127.0.0.1:9/v1", price=RATES
-            ),
-        }
-        layer = ai.open(models, http=http, ledger=ledger, secrets=Secrets(environment), clock=clock, fail=fail)
-        yield Desk(double=double, ledger=ledger, http=http, environment=environment, ai=layer, fails=fails)
+    async with ModelDouble(keys=AnyToken({"new": KEY, "old": OLD_KEY}, cloud)) as double:
+        models = _models(double, SecretRefs.parse(["${env:NEW_KEY}", "${env:OLD_KEY}"]))
+        parts = {"http": http, "ledger": ledger, "secrets": Secrets(environment), "clock": clock}
+        instruments = Instruments()
+        layer = ai.open(models, **parts, fail=fail, instruments=instruments)
+        yield Desk(double, ledger, http, environment, layer, fails, instruments)
     await http.close()
     await ledger.close()

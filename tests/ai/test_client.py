@@ -29,7 +29,7 @@ async def test_an_answer(desk: Any, model: str) -> None:
     """
     claim = await desk.claim()
 
-    answer = await desk.ask(claim, model=model, caps=[cap(1_000_000)])
+    answer = await desk.ask(claim, model=model, caps=lambda: [cap(1_000_000)])
 
     (call,) = await desk.calls(claim)
     assert answer.output["mood"] == "frustrated"
@@ -206,7 +206,7 @@ async def test_cancelled_inside_a_call(desk: Any) -> None:
     """
     claim = await desk.claim()
     desk.double.faults.append(Fault(kind="hang", seconds=5))
-    task = asyncio.create_task(desk.ask(claim, caps=[cap(1_000_000)]))
+    task = asyncio.create_task(desk.ask(claim, caps=lambda: [cap(1_000_000)]))
     await asyncio.sleep(0.2)
 
     task.cancel()
@@ -256,7 +256,7 @@ async def test_a_fenced_worker_sends_nothing(desk: Any, monkeypatch: Any) -> Non
 
     monkeypatch.setattr(desk.http, "send", fenced)
     with pytest.raises(Fenced):
-        await desk.ask(claim, caps=[cap(1_000_000)])
+        await desk.ask(claim, caps=lambda: [cap(1_000_000)])
 
     assert await desk.ledger.spent("pipeline:ticket-summary", DAY) == (0, 0)
     assert [call.outcome for call in await desk.calls(claim)] == ["fenced"]
@@ -303,3 +303,42 @@ async def test_an_unknown_model(desk: Any) -> None:
     """
     with pytest.raises(Invalid, match="there is no model 'big' .*'large'"):
         await desk.ask(model="big")
+
+
+async def test_an_unknown_price_is_kept_as_unknown(desk: Any, caplog: Any) -> None:
+    """
+    A call whose price nobody knows says so, in the ledger and in the log; one that surely cost nothing does not.
+    """
+    caplog.set_level(logging.INFO)
+    claim = await desk.claim()
+    await desk.ask(claim, model="unpriced")
+    other = await desk.claim("2")
+    with pytest.raises(AIError):
+        await desk.ask(other, model="nowhere")
+
+    assert [(call.priced, call.cost) for call in await desk.calls(claim)] == [(False, 0)]
+    assert {call.priced for call in await desk.calls(other)} == {True}
+    (record, *_) = [record for record in caplog.records if record.name == "penstock.ai"]
+    assert "penstock.cost_micro_usd" not in vars(record)
+
+
+async def test_calls_are_counted_and_timed(desk: Any) -> None:
+    """
+    By pipeline, model and outcome: time, tokens and money, as in the ledger.
+    """
+    claim = await desk.claim()
+    answer = await desk.ask(claim)
+    with pytest.raises(AIError):
+        await desk.ask(model="nowhere")
+    (call,) = await desk.calls(claim)
+
+    text = desk.instruments.text().decode()
+
+    whose = 'model="small",pipeline="ticket-summary"'
+    assert 'penstock_calls_total{model="small",outcome="ok",pipeline="ticket-summary"} 1.0' in text
+    assert 'penstock_calls_total{model="nowhere",outcome="connection",pipeline="ticket-summary"} 1.0' in text
+    assert f"penstock_tokens_in_total{{{whose}}} {call.usage.input}.0" in text
+    assert f"penstock_tokens_out_total{{{whose}}} {call.usage.output}.0" in text
+    assert f"penstock_cost_usd_total{{{whose}}} {answer.cost / 1_000_000}" in text
+    assert f"penstock_call_seconds_count{{{whose}}} 1.0" in text
+    assert f'penstock_call_seconds_bucket{{le="160.0",{whose}}} 1.0' in text

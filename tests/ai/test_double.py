@@ -109,7 +109,7 @@ async def test_it_runs_alone(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         port = int(await process.stdout.readline())
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             url = f"http://127.0.0.1:{port}/v1/chat/completions"
             answer = await client.post(url, json=BODY, headers={"authorization": "Bearer sk-1"})
     finally:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ai.evidence import unsupported
+from penstock import HOUSE
 
 CONTEXT = """Order ORD-4711 placed 2026-11-03T10:11:00Z for 1.234,50 EUR. Contact jane@acme.com or
 https://acme.com/help/. Refund of $49.99 within 48 hours. order 12345. Phone +49 170 1234567. 300 days;
@@ -51,9 +54,15 @@ def test_what_the_context_does_not_say(text: str, missing: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "![a](//evil.example/p)", "[a](evil)", "[a](https:\\\\evil.example/p)", "[a](javascript:go)", "[a]\n[a]: evil",
+        "![a](//evil.example/p)", "[a](evil)", "[a](https:\\\\evil.example/p)", "[a](javascript:go)", "[a]\n[a]: evil", "> [a]: evil",
         "<img src=evil>", "<a href = 'evil'>", "ftp://evil.example/p", "//evil.example/p", "evil.example/p?d=gold",
         "www.evil.example", "mailto:me@evil.example", "thanks @everyone", "@acme/owners please", "[a](<evil>)",
+        "evil.com", "at EVIL.Com.", "e\u0301vil.com", "\u0430cme.com", "acme.co", "acme.com.co", "x.acme.com", "evil.xn--p1ai", "зло.рф",
+        "evil.com:8080", "evil.com?d=gold", "see:evil.com", "https:evil.com", "https:/evil.com", "http://0x7f000001/", "//2130706433/x",
+        "ｅｖｉｌ．com", "evil。com", "%65vil.com", "evil%2ecom", "&#101;vil.com", "evil&period;com", "evil&amp;period;com", "evil\\.com",
+        "https://acme.com/HELP", "https://acme.com/help?d=gold", "https://acme.com@evil.com/help", "https://acme.com/help/../x",
+        "[https://acme.com/help](https://acme.co/help)", "[www.acme.com](https://shop.example)", "[shop.example](https://acme.com/help)", "data:text/html;base64,PGI+", "vbscript:go",
+        "x/@everyone", "<!channel>", "<@U024BE7LH>", "&#64;everyone", "＠everyone", "jane@acme.com.evil.com", "gold@acme.com",
     ],
 )  # fmt: skip
 def test_where_nothing_of_the_context_leads(text: str) -> None:
@@ -68,13 +77,32 @@ def test_where_nothing_of_the_context_leads(text: str) -> None:
     [
         "[help](https://acme.com/help)", "![h](//acme.com/help/)", "acme.com/help", "mailto:jane@acme.com", "a/b and/or c",
         "1/2 of it", "see src/main.py", "a == b", "@ noon", "x[1] = y[2]", "f(x)",
+        "acme.com", "ACME.com.", "[acme.com](https://acme.com/help)", "[see main.py](https://shop.example/b/main.py)", "https://shop.example/a?x=1&y=2", "shop.example/a?x=1&y=2",
+        "Node.js", "e.g. this, i.e. that, Ph.D., U.S.", "at 10.30 a.m.", "JavaScript: the error", "data: the table", "well...then", "AT&T", "100%",
     ],
 )  # fmt: skip
 def test_where_the_context_leads_too(text: str) -> None:
     """
     An address of the context may be spelled as a link; what is no address passes.
     """
-    assert unsupported(text, CONTEXT + " src/main.py") == ()
+    assert (
+        unsupported(
+            text, CONTEXT + " src/main.py https://shop.example/a?x=1&amp;y=2 https://shop.example/b/main.py 10.30 100 %"
+        )
+        == ()
+    )
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted((HOUSE / "docs").rglob("*.md")), HOUSE / "CHANGELOG.md"], ids=lambda page: page.name
+)
+def test_what_is_copied_is_never_refused(page: Path) -> None:
+    """
+    Every paragraph of a page is supported by the page: links, paths, file names and all.
+    """
+    text = page.read_text("utf-8")
+
+    assert {} == {part: found for part in text.split("\n\n") if (found := unsupported(part, text))}
 
 
 def test_what_the_schema_offers_needs_no_evidence() -> None:
@@ -95,7 +123,19 @@ def test_each_once_and_not_too_many() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["9" * 50_000, "a1" * 50_000, "1.1." * 20_000, "x@" * 50_000, "+1 " * 30_000, "http://" * 9_000]
+    "text",
+    [
+        "9" * 50_000,
+        "a1" * 50_000,
+        "1.1." * 20_000,
+        "x@" * 50_000,
+        "+1 " * 30_000,
+        "http://" * 9_000,
+        "a." * 50_000,
+        "a-" * 50_000 + ".com",
+        "[" * 50_000,
+        "&amp;" * 20_000,
+    ],
 )
 def test_odd_texts_end(text: str) -> None:
     """

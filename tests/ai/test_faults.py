@@ -10,6 +10,9 @@ from ai.errors import AIError
 from ledger.contract import Cap
 
 DAY = "2026-11-24"
+PROVIDERS = ("small", "azure", "large", "google", "vertex", "bedrock")
+KEYED = ("small", "azure", "large", "google", "bedrock")
+"""Those that are opened with a key as it is."""
 CANARIES = ("sk-canary-0123456789abcdef", "sk-canary-old-9876543210", "canary")
 
 
@@ -19,7 +22,6 @@ def cap(limit: int) -> Cap:
 
 FAULTS: list[tuple[Fault, str, str, str]] = [
     # fault, class, what is booked ("nothing", "all", "used"), advice
-    (Fault(kind="status", status=429, retry_after=7), "rate_limited", "nothing", "gate"),
     (Fault(kind="status", status=503), "overloaded", "nothing", "gate"),
     (Fault(kind="status", status=529), "overloaded", "nothing", "gate"),
     (Fault(kind="status", status=500), "server", "nothing", "retry"),
@@ -33,12 +35,12 @@ FAULTS: list[tuple[Fault, str, str, str]] = [
     (Fault(kind="empty"), "malformed_response", "all", "retry"),
     (Fault(kind="huge"), "connection", "all", "gate"),
     (Fault(kind="refusal"), "content_policy", "used", "refused"),
-    (Fault(kind="hang", seconds=5), "timeout", "all", "retry"),
-    (Fault(kind="drip", seconds=5), "timeout", "all", "retry"),
+    (Fault(kind="hang", seconds=60), "timeout", "all", "retry"),
+    (Fault(kind="drip", seconds=60), "timeout", "all", "retry"),
 ]
 
 
-@pytest.mark.parametrize("model", ["small", "large"])
+@pytest.mark.parametrize("model", PROVIDERS)
 @pytest.mark.parametrize(("fault", "error_class", "booked", "advice"), FAULTS)
 async def test_a_fault(
     desk: Any, caplog: Any, model: str, fault: Fault, error_class: str, booked: str, advice: str
@@ -50,7 +52,7 @@ async def test_a_fault(
     desk.double.faults.append(fault)
 
     with pytest.raises(AIError) as caught:
-        await desk.ask(claim, model=model, timeout=0.3 if fault.seconds == 5 else 10, caps=[cap(1_000_000)])
+        await desk.ask(claim, model=model, timeout=2.0 if fault.seconds == 60 else 10, caps=lambda: [cap(1_000_000)])
 
     (call,) = await desk.calls(claim)
     reserved = max(desk.ai.estimate(model, 120, 300)[0] // 2, 1)
@@ -71,13 +73,13 @@ async def test_nobody_listens(desk: Any) -> None:
     claim = await desk.claim()
 
     with pytest.raises(AIError, match="model 'nowhere'.*cannot be reached") as caught:
-        await desk.ask(claim, model="nowhere", caps=[cap(1_000_000)])
+        await desk.ask(claim, model="nowhere", caps=lambda: [cap(1_000_000)])
 
     assert (caught.value.error_class, caught.value.billed, caught.value.advice) == ("connection", "no", "gate")
     assert await desk.ledger.spent("pipeline:ticket-summary", DAY) == (0, 0)
 
 
-@pytest.mark.parametrize("model", ["small", "large"])
+@pytest.mark.parametrize("model", KEYED)
 async def test_a_rotated_key(desk: Any, model: str) -> None:
     """
     A refused key is read again once; the new one works and nobody notices.
@@ -93,6 +95,48 @@ async def test_a_rotated_key(desk: Any, model: str) -> None:
     assert [call.key for call in desk.double.calls] == ["new"]
 
 
+async def test_a_token_that_is_refused(desk: Any, cloud: Any) -> None:
+    """
+    An access token that no longer opens is fetched anew once, and nobody notices.
+    """
+    await desk.ask(model="vertex")
+    revoked = cloud.given.pop()
+    cloud.given.append("another")  # the tokens that follow differ from it
+
+    await desk.ask(model="vertex")
+
+    assert revoked != cloud.given[-1]
+    assert [call.key for call in desk.double.calls] == [revoked, cloud.given[-1]]
+
+
+async def test_a_sign_in_that_fails(desk: Any, cloud: Any) -> None:
+    """
+    Without a token nothing is asked or booked; the model's gate shuts, and it says which model.
+    """
+    cloud.refuses = True
+    claim = await desk.claim()
+
+    with pytest.raises(AIError, match="model 'vertex'.*no token") as caught:
+        await desk.ask(claim, model="vertex", caps=lambda: [cap(1_000_000)])
+
+    assert (caught.value.error_class, caught.value.advice, caught.value.model) == ("auth", "gate", "vertex")
+    assert (await desk.calls(claim), desk.double.calls) == ((), [])
+
+
+async def test_a_sign_in_that_takes_too_long(desk: Any, cloud: Any) -> None:
+    """
+    A sign-in is part of the ask's time: what does not come in it is an outage, and nothing is booked.
+    """
+    cloud.slow = 30.0
+    claim = await desk.claim()
+
+    with pytest.raises(AIError, match="model 'vertex'.*no sign-in within") as caught:
+        await desk.ask(claim, model="vertex", timeout=0.5)
+
+    assert (caught.value.error_class, caught.value.advice, caught.value.billed) == ("connection", "gate", "no")
+    assert await desk.calls(claim) == ()
+
+
 async def test_the_old_key_while_the_new_one_spreads(desk: Any) -> None:
     """
     Of two live keys the older one is tried when the newer is still refused.
@@ -104,7 +148,7 @@ async def test_the_old_key_while_the_new_one_spreads(desk: Any) -> None:
     assert [call.key for call in desk.double.calls] == ["old"]
 
 
-@pytest.mark.parametrize("model", ["small", "large"])
+@pytest.mark.parametrize("model", KEYED)
 async def test_keys_stay_secret(desk: Any, caplog: Any, model: str) -> None:
     """
     A key that the provider repeats in its error appears in no message, log, repr or entry.
@@ -140,3 +184,22 @@ async def test_failures_in_a_row_are_an_outage(desk: Any) -> None:
         await desk.ask()
 
     assert [*advices, caught.value.advice] == ["retry", "retry", "gate", "retry"]
+
+
+async def test_every_second_call_that_fails_is_an_outage(desk: Any) -> None:
+    """
+    Never three in a row, but half of twenty within half a minute: the gate is shut.
+    """
+    advices = []
+    for _ in range(10):
+        await desk.ask()
+        desk.double.faults.append(Fault(kind="status", status=500))
+        with pytest.raises(AIError) as caught:
+            await desk.ask()
+        advices.append(caught.value.advice)
+
+    assert advices == ["retry"] * 9 + ["retry"]
+    desk.double.faults.append(Fault(kind="status", status=500))
+    with pytest.raises(AIError) as caught:
+        await desk.ask()
+    assert caught.value.advice == "gate"

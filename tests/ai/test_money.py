@@ -21,7 +21,7 @@ async def test_an_unknown_price_under_a_cap(desk: Any) -> None:
     A model without a known price is not asked where money is limited.
     """
     with pytest.raises(Invalid, match="'unpriced'.*no known price.*price_as"):
-        await desk.ask(model="unpriced", caps=[cap(1_000_000)])
+        await desk.ask(model="unpriced", caps=lambda: [cap(1_000_000)])
 
     assert desk.double.calls == []
 
@@ -43,7 +43,7 @@ async def test_over_budget(desk: Any) -> None:
     A worst case above the whole cap is refused for ever, and nothing is sent.
     """
     with pytest.raises(OverBudget) as caught:
-        await desk.ask(caps=[cap(10)])
+        await desk.ask(caps=lambda: [cap(10)])
 
     assert (caught.value.forever, desk.double.calls) == (True, [])
 
@@ -64,10 +64,12 @@ async def test_two_hundred_asks_never_pass_a_cap(desk: Any) -> None:
             await asyncio.sleep(0.002)
 
     watcher = asyncio.create_task(watch())
-    results = await asyncio.gather(*(desk.ask(one, caps=[cap(limit)]) for one in claims), return_exceptions=True)
+    results = await asyncio.gather(
+        *(desk.ask(one, caps=lambda: [cap(limit)]) for one in claims), return_exceptions=True
+    )
     watcher.cancel()
 
     spent, held = await desk.ledger.spent("pipeline:ticket-summary", DAY)
-    assert {type(result).__name__ for result in results} == {"Answer", "OverBudget"}
+    assert {type(result).__name__ for result in results} == {"Answer", "CapReached"}
     assert sum(desk.double.metered) <= spent <= limit
     assert (held, highest <= limit, highest > 0) == (0, True, True)

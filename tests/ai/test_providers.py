@@ -4,77 +4,18 @@ import copy
 from typing import Any
 
 import anthropic as anthropic_sdk
-import httpx2
 import openai as openai_sdk
 import orjson
 import pytest
 from anthropic.lib._parse._transform import transform_schema
 from openai.lib._pydantic import _ensure_strict_json_schema
 
-from ai.models import ModelSpec
-from ai.providers import anthropic, openai
-from ai.providers.contract import Malformed, Question, Repair
+from ai.providers import anthropic, azure, bedrock, google, openai, vertex
+from ai.providers.contract import Malformed
 from ai.providers.dialects import anthropic_strict, openai_strict
 from penstock.http import Response
 from schemas.entries import Prompt, Usage
-
-PLAIN: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "summary": {"type": "string", "description": "Two sentences."},
-        "mood": {"type": "string", "enum": ["calm", "angry"]},
-        "score": {"type": "integer", "minimum": 1, "maximum": 5},
-        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        "who": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
-        "due": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
-        "part": {"$ref": "#/$defs/part"},
-    },
-    "required": ["summary", "mood", "score", "tags", "who", "due", "part"],
-    "$defs": {"part": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}},
-}
-PROMPT = Prompt(system="Summarise.", user="<ticket>\nIch bin müde 😴\n</ticket>", tokens=9)
-LONG = Prompt(system="Summarise. " * 500, user="text", tokens=1000)
-
-
-def spec(provider: Any, model: str, url: str | None = None) -> ModelSpec:
-    return ModelSpec(name="m", provider=provider, model=model, url=url)
-
-
-def question(which: ModelSpec, prompt: Prompt = PROMPT, *, repair: bool = False) -> Question:
-    turn = Repair(said='{"summary": 1}', complaint="summary: 1 is not a string") if repair else None
-    return Question(spec=which, prompt=prompt, schema_name="ticket", schema=PLAIN, room=300, repair=turn)
-
-
-class Tape:
-    """
-    An HTTP transport that keeps the request and plays one answer.
-    """
-
-    def __init__(self, answer: dict[str, Any]) -> None:
-        self.answer = answer
-        self.requests: list[httpx2.Request] = []
-        self.client = httpx2.Client(transport=httpx2.MockTransport(self._play))
-
-    def _play(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
-        return httpx2.Response(200, json=self.answer)
-
-    @property
-    def body(self) -> Any:
-        return orjson.loads(self.requests[0].content)
-
-
-def chat(**changes: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": '{"a":1}', "refusal": None}
-    answer = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "gpt-5-mini-2025-08-07",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-        "usage": {"prompt_tokens": 1200, "completion_tokens": 90, "total_tokens": 1290},
-    }
-    return answer | changes
+from tests.ai.questions import LONG, PLAIN, PROMPTS, Tape, chat, question, said, spec
 
 
 def message(**changes: Any) -> dict[str, Any]:
@@ -91,12 +32,8 @@ def message(**changes: Any) -> dict[str, Any]:
     return answer | changes
 
 
-def said(body: Any) -> Response:
-    return Response(status=200, body=orjson.dumps(body))
-
-
 @pytest.mark.parametrize("repair", [False, True])
-@pytest.mark.parametrize("prompt", [PROMPT, LONG, PROMPT.model_copy(update={"system": ""})])
+@pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("model", ["gpt-5-mini", "gpt-4o-mini", "gpt-5-chat-latest", "o4-mini"])
 def test_the_openai_body_is_the_sdk_s(model: str, prompt: Prompt, repair: bool) -> None:
     """
@@ -131,7 +68,7 @@ def test_the_openai_body_is_the_sdk_s(model: str, prompt: Prompt, repair: bool) 
 
 
 @pytest.mark.parametrize("repair", [False, True])
-@pytest.mark.parametrize("prompt", [PROMPT, LONG, PROMPT.model_copy(update={"system": ""})])
+@pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize(
     "model", ["claude-sonnet-4-6", "claude-haiku-4-5-20251001", "claude-opus-5", "claude-sonnet-5-5"]
 )
@@ -240,10 +177,14 @@ def test_an_anthropic_answer_reads_as_the_sdk_reads_it(body: dict[str, Any]) -> 
 BROKEN = [b"", b"null", b"[]", b"{}", b'"text"', b"<html>", b'{"choices":[]}', b'{"choices":[{}]}', b'{"choices":{}}',
           b'{"choices":[{"message":null}]}', b'{"choices":[{"message":{"content":[1]}}]}', b'{"content":null}',
           b'{"content":[{}]}', b'{"content":[{"type":"text"}]}', b'{"content":"x"}', b'{"choices":[{"message":',
-          b"\xff\xfe", b"[" * 5000, b'{"content":[[]]}', b'{"choices":[{"message":{"content":{"a":1}}}]}']  # fmt: skip
+          b"\xff\xfe", b"[" * 5000, b'{"content":[[]]}', b'{"choices":[{"message":{"content":{"a":1}}}]}',
+          b'{"candidates":[]}', b'{"candidates":null}', b'{"candidates":[{}]}', b'{"candidates":[{"content":{"parts":[{"text":1}]}}]}',
+          b'{"candidates":[{"content":"x"}]}', b'{"promptFeedback":[]}', b'{"candidates":{"0":1}}', b'{"candidates":[null]}',
+          b'{"output":null}', b'{"output":{"message":{"content":null}}}', b'{"output":{"message":{"content":["x"]}}}',
+          b'{"output":{"message":{"content":[{"toolUse":null}]}}}', b'{"output":{"message":{"content":[{"text":2}]}}}']  # fmt: skip
 
 
-@pytest.mark.parametrize("adapter", [openai, anthropic])
+@pytest.mark.parametrize("adapter", [openai, azure, anthropic, google, vertex, bedrock])
 @pytest.mark.parametrize("body", BROKEN)
 def test_a_broken_success_is_malformed(adapter: Any, body: bytes) -> None:
     """

@@ -5,17 +5,20 @@ The buses under test, each by name; what `implementation` returns can be closed 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bus as room
-from bus import Bus
+from bus import Bus, Message, Outgoing, Position, Subscription
 from bus.cluster import Cluster
 from bus.kafka import KafkaBus
 from penstock.clock import ManualClock, SystemClock
+from tests.bus.issuer import Issuer
 
 DAY = 86_400.0  # seconds
 PARTITIONS = 4
@@ -58,6 +61,45 @@ class Local:
         return self._file.open()
 
 
+class Shared:
+    """
+    Opens a file twice, as two processes do.
+    """
+
+    def __init__(self, folder: Path, clock: ManualClock, _request: pytest.FixtureRequest) -> None:
+        self._file = Embedded(folder, clock)
+
+    async def open(self) -> Bus:
+        return Split(self._file.open(), self._file.open())
+
+
+class Split:
+    """
+    Two buses on one file, seen as one: one publishes, members are in the other and in it by turns.
+    """
+
+    def __init__(self, publishing: room.EmbeddedBus, other: room.EmbeddedBus) -> None:
+        self._publishing = publishing
+        self._other = other
+        self._turns = itertools.cycle((other, publishing))
+
+    async def ensure_topic(self, topic: str, partitions: int) -> None:
+        await next(self._turns).ensure_topic(topic, partitions)
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[Position]:
+        return await self._publishing.publish(messages)
+
+    async def subscribe(self, topic: str, group: str, **more: Any) -> Subscription:
+        return await next(self._turns).subscribe(topic, group, **more)
+
+    async def read(self, topic: str, partition: int, offset: int) -> Message | None:
+        return await self._publishing.read(topic, partition, offset)
+
+    async def close(self) -> None:
+        await self._other.close()
+        await self._publishing.close()
+
+
 class OnKafka:
     """
     Opens a real Kafka, with consumer groups of its own.
@@ -83,10 +125,10 @@ class BrokersClock(ManualClock):
         await asyncio.sleep(0.02)
 
 
-Implementation = Memory | Local | OnKafka
+Implementation = Memory | Local | Shared | OnKafka
 
 
-@pytest.fixture(params=["memory", "embedded", "kafka"])
+@pytest.fixture(params=["memory", "embedded", "shared", "kafka"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -100,7 +142,7 @@ def clock(request: pytest.FixtureRequest) -> ManualClock:
 
 @pytest.fixture
 def implementation(request: pytest.FixtureRequest, kind: str, tmp_path: Path, clock: ManualClock) -> Implementation:
-    made: type[Implementation] = {"memory": Memory, "embedded": Local, "kafka": OnKafka}[kind]
+    made: type[Implementation] = {"memory": Memory, "embedded": Local, "shared": Shared, "kafka": OnKafka}[kind]
     return made(tmp_path, clock, request)
 
 
@@ -114,3 +156,11 @@ async def bus(implementation: Implementation) -> AsyncIterator[Bus]:
 @pytest.fixture
 def embedded(tmp_path: Path, clock: ManualClock) -> Embedded:
     return Embedded(tmp_path, clock)
+
+
+@pytest.fixture
+def issuer() -> type[Issuer]:
+    """
+    A token endpoint in memory.
+    """
+    return Issuer

@@ -278,16 +278,6 @@ async def test_many_publishers_share_commits(embedded: Opener, monkeypatch: pyte
     await bus.close()
 
 
-async def test_a_second_process_is_told_who_has_the_file(embedded: Opener) -> None:
-    """One writer per file; the lock goes with its holder."""
-    first = embedded.open()
-
-    with pytest.raises(Unreachable, match=f"process {os.getpid()}.*stop it"):
-        embedded.open()
-    await first.close()
-    await embedded.open().close()
-
-
 async def test_a_person_may_look_while_the_hub_runs(embedded: Opener) -> None:
     """An archive needs no lock and sees what is durable."""
     bus = embedded.open()
@@ -327,7 +317,7 @@ async def test_the_log_is_folded_by_the_writer(embedded: Opener, monkeypatch: py
 async def test_the_file_is_durable_by_its_settings(embedded: Opener) -> None:
     """WAL with synchronous=FULL, folding on our terms, no memory mapping; and nobody else may read it."""
     await embedded.open().close()
-    connection = logfile.LogFile(embedded.path)._connection
+    connection = logfile.LogFile(embedded.path, "test")._connection
     names = ("journal_mode", "synchronous", "wal_autocheckpoint", "mmap_size")
     settings = [connection.execute(f"PRAGMA {name}").fetchone() for name in names]
     connection.close()
@@ -355,6 +345,29 @@ async def test_a_foreign_file_is_left_alone(embedded: Opener) -> None:
     connection.close()
     with pytest.raises(Invalid, match="newer Penstock"):
         embedded.open()
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(embedded: Opener) -> None:
+    """Whoever opens it first; its messages and positions are there, and a member can join."""
+    with sqlite3.connect(embedded.path) as first:
+        first.executescript((Path(__file__).with_name("schemas") / "1.sql").read_text())
+        first.executescript(f"PRAGMA application_id = {logfile._APPLICATION}; PRAGMA user_version = 1;")
+        first.execute("INSERT INTO topic VALUES (?, 1)", (TOPIC,))
+        log = first.execute("INSERT INTO log (topic, number) VALUES (?, 0)", (TOPIC,)).lastrowid
+        places = [(log << logfile.OFFSET_BITS) + offset for offset in range(3)]
+        first.executemany("INSERT INTO message VALUES (?, 1, NULL, ?, NULL)", [(at, b"%d" % at) for at in places])
+        first.execute("INSERT INTO position VALUES ('p', ?, 2)", (log,))
+    first.close()
+    opened = await asyncio.gather(*(asyncio.to_thread(embedded.open) for _ in range(4)))
+    subscription = await opened[0].subscribe(TOPIC, "p", start="oldest")
+    got = [message.value for message in await subscription.fetch(10, wait=5)]
+
+    assert got == [b"%d" % places[2]]
+    for one in opened:
+        await one.close()
+    with sqlite3.connect(embedded.path) as now:
+        assert now.execute("PRAGMA user_version").fetchone() == (logfile._VERSION,)
+    now.close()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, clock: ManualClock) -> None:

@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import pytest
 
-from bus import Partition
-from bus.members import share
+from bus.roster import share
 
 
 @pytest.mark.parametrize("members", range(1, 9))
 @pytest.mark.parametrize("partitions", [1, 4, 12])
 def test_members_that_come_and_go_keep_the_shares_even(partitions: int, members: int) -> None:
     """After each join and each leave every partition has one owner, and sizes differ by one at most."""
-    everything = [Partition("t", number) for number in range(partitions)]
-    held: list[list[Partition]] = []
+    everything = list(range(partitions))
+    held: list[list[int]] = []
     for _ in range(members):
         held = share(everything, [*held, []])
         check(everything, held)
@@ -24,14 +23,14 @@ def test_members_that_come_and_go_keep_the_shares_even(partitions: int, members:
         check(everything, held)
 
 
-def check(everything: list[Partition], held: list[list[Partition]]) -> None:
+def check(everything: list[int], held: list[list[int]]) -> None:
     assert everything == sorted(partition for mine in held for partition in mine)
     assert max(map(len, held)) - min(map(len, held)) <= 1
 
 
 def test_a_newcomer_takes_no_more_than_its_share() -> None:
     """Twelve partitions, a third member: four move, eight stay."""
-    everything = [Partition("t", number) for number in range(12)]
+    everything = list(range(12))
     before = share(everything, [everything[:6], everything[6:]])
     after = share(everything, [*before, []])
 

@@ -10,7 +10,7 @@ import pytest
 
 from connectors.budget import Budget, BudgetRule
 from penstock.clock import ManualClock
-from penstock.errors import Unavailable
+from penstock.errors import Crowded, Unavailable
 
 RULE = BudgetRule(
     name="test",
@@ -127,6 +127,22 @@ async def test_concurrency() -> None:
     clock = ManualClock()
     budget = Budget(RULE, clock)
     async with budget.turn(1.0), budget.turn(1.0), budget.turn(1.0):
-        with pytest.raises(Unavailable, match="in use"):
+        with pytest.raises(Crowded, match="in use"):
             await use(budget, deadline=0.01)
     await use(budget)
+
+
+async def test_our_own_limit_is_told_from_the_systems_word() -> None:
+    """A pace of our own leaves us crowded; a system that asked for a pause is not available."""
+    clock = ManualClock()
+    budget = Budget(RULE, clock)
+    for _ in range(10):
+        await use(budget)
+    with pytest.raises(Crowded) as raised:
+        await use(budget, deadline=0.5)
+    assert raised.value.retry_after == pytest.approx(1.0)
+    budget.pause(30.0)
+    with pytest.raises(Unavailable) as paused:
+        await use(budget, deadline=0.5)
+
+    assert not isinstance(paused.value, Crowded)

@@ -7,16 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
 from connectors import open_call
-from connectors.budget import UNLIMITED, Budget
+from connectors.budget import UNLIMITED, Budget, BudgetRule
 from connectors.contract import Call
 from connectors.edge import Edge
 from penstock.clock import ManualClock
-from penstock.errors import Fenced, Rejected, Unavailable, UnknownOutcome
-from penstock.http import NotSent, Response, SentNoAnswer
+from penstock.errors import Crowded, Fenced, Rejected, Unavailable, UnknownOutcome
+from penstock.http import NotSent, Request, Response, SentNoAnswer
 
 
 class ScriptedHttp:
@@ -26,11 +25,11 @@ class ScriptedHttp:
 
     def __init__(self, *script: Response | Exception) -> None:
         self.script = list(script)
-        self.requests: list[httpx.Request] = []
+        self.requests: list[Request] = []
         self.timeouts: list[float] = []
 
     async def send(
-        self, request: httpx.Request, *, timeout: float, fence: Callable[[], None] | None = None, max_body: int = 0
+        self, request: Request, *, timeout: float, fence: Callable[[], None] | None = None, max_body: int = 0
     ) -> Response:
         if fence is not None:
             fence()
@@ -55,6 +54,7 @@ class Edged:
             "https://api.example",
             headers=lambda: {"authorization": "Bearer hush-hush"},
             secrets=lambda: ["hush-hush"],
+            refused=lambda: None,
             rules=(),
             budget=Budget(UNLIMITED, clock),
             clock=clock,
@@ -103,6 +103,20 @@ async def test_what_is_sent() -> None:
     assert '{"text":"😀"}'.encode() == first.content
     assert "https://api.example/next?page=2" == str(second.url)
     assert [10.0, 6.0] == http.timeouts
+
+
+async def test_waiting_for_a_turn_leaves_time_for_the_request() -> None:
+    """Half of the time may go by in our own line; then the call is `Crowded`, and nothing was sent."""
+    clock, http = ManualClock(), ScriptedHttp(Response(status=204))
+    connector: Any = Edged(clock)
+    connector.edge.budget = Budget(BudgetRule(name="slow", requests=1, per=6.0), clock)
+    made = open_call(connector, http, key="k", slot="s", timeout=10.0, clock=clock)
+    await made.send("PUT", "/a", json={}, write=True)
+    with pytest.raises(Crowded) as raised:
+        await made.send("PUT", "/b", json={}, write=True)
+
+    assert 6.0 == raised.value.retry_after
+    assert 1 == len(http.requests)
 
 
 async def test_nothing_is_sent_after_the_deadline() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from console.cli import exam_machine, front, streams, wording
 from console.cli.exits import Exit
-from console.cli.running import references
 from console.cli.starting import starter_files
+from console.references import references
 from pipelines import load
 
 SECRETS = ("ZENDESK_TOKEN", "ZENDESK_HOOK", "OPENAI_API_KEY")
@@ -90,6 +90,26 @@ def test_a_hub_listens_on_this_machine_only(
     for printed in (checked, said):
         assert "can be reached from other machines" in printed
         assert "put a proxy that speaks TLS in front" in printed
+    assert not (project / ".penstock").exists()
+
+
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [
+        ("0.0.0.0:8081", "--listen: '0.0.0.0' can be reached from other machines"),
+        ("127.0.0.1", "--listen: '127.0.0.1' is not an address"),
+        ("127.0.0.1:65536", "--listen: '127.0.0.1:65536' is not an address"),
+    ],
+)
+def test_an_address_on_the_command_line_is_held_to_the_same_rule(
+    project: Path, capsys: pytest.CaptureFixture[str], listen: str, said: str
+) -> None:
+    """
+    `run --listen` refuses what `hub.listen` refuses, before anything is opened.
+    """
+    _, printed = output(capsys, ["run", "--once", "--listen", listen], Exit.INVALID)
+
+    assert said in printed
     assert not (project / ".penstock").exists()
 
 
@@ -185,7 +205,8 @@ def test_references_are_found_wherever_they_stand(project: Path) -> None:
     declaration = load(project / "pipelines.yaml").declaration
     assert declaration is not None
 
-    assert {f"${{env:{name}}}" for name in SECRETS} == set(references(declaration))
+    found = {str(ref) for refs in references(declaration) for ref in refs}
+    assert {f"${{env:{name}}}" for name in SECRETS} <= found
 
 
 def test_a_failing_case_says_where_and_what(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from console.cli.exits import Exit
 from penstock.errors import AuthFailed, Invalid, NotFound, OverBudget, PenstockError, Unavailable, Unreachable
 
 HEAVY = ("pydantic", "jinja2", "httpx", "aiohttp", "faststream", "tiktoken", "ruamel", "uvicorn", "genai_prices")
-COMMANDS = ("init", "demo", "check", "preview", "test", "run", "runs", "schema", "doctor")
+COMMANDS = ("init", "demo", "check", "preview", "test", "run", "runs", "bus", "schema", "doctor")
 
 
 @pytest.mark.parametrize(

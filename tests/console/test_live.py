@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from bus.broker import Broker
 from console.cli import front, streams
 from console.cli.exits import Exit
 
@@ -134,19 +135,16 @@ def test_run_turns_a_ticket_into_a_note(
     bus: str, ticket: int, project: Path, desk: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     """
-    `run` takes a signed webhook, asks the model, leaves one note, stops with 0, and `runs` knows it.
+    `run --listen` takes a signed webhook there, asks the model, leaves one note, stops with 0, and `runs` knows it.
     """
-    hub_keys = ""
+    file = project / "pipelines.yaml"
     if bus == "kafka":
         prefix = f"t{uuid.uuid4().hex[:8]}"
-        hub_keys = f", bus: {{kafka: '{request.getfixturevalue('kafka')}', prefix: {prefix}, partitions: 3}}"
+        hub = f"hub: {{bus: {{kafka: '{request.getfixturevalue('kafka')}', prefix: {prefix}, partitions: 3}}}}"
+        file.write_text(file.read_text().replace("version: 1\n", f"version: 1\n{hub}\n"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    file = project / "pipelines.yaml"
-    file.write_text(
-        file.read_text().replace("version: 1\n", f"version: 1\nhub: {{listen: '127.0.0.1:{port}'{hub_keys}}}\n")
-    )
-    words = [sys.executable, "-m", "penstock", "run"]
+    words = [sys.executable, "-m", "penstock", "run", "--listen", f"127.0.0.1:{port}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as hub:
         assert hub.stderr is not None
@@ -165,6 +163,11 @@ def test_run_turns_a_ticket_into_a_note(
     assert (str(ticket), "delivered") == (run["subject"], run["verdict"])
     assert run["cost"] > 0
     assert (bus == "embedded") == (project / ".penstock" / "bus.db").exists()
+    if bus == "kafka":
+        found = json.loads(output(capsys, ["doctor", "--json"]))["findings"]
+        said = {finding["what"]: (finding["state"], finding["says"]) for finding in found}
+        assert "lets us in" in said["bus"][1]
+        assert ("ok", f"0 messages of {prefix}.events.helpdesk to read") == said["pipeline ticket-summary"]
 
 
 def _wait_for(look: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -185,3 +188,39 @@ def _post(url: str, body: dict[str, Any]) -> None:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.status < 300
+
+
+@pytest.mark.parametrize(
+    ("login", "says"),
+    [
+        ("mechanism: plain, username: penstock, password: '${env:KAFKA_SECRET}'", "Invalid username or password"),
+        ("mechanism: scram-sha-512, username: penstock, password: '${env:KAFKA_SECRET}'", "it refuses our login"),
+        ("mechanism: oauthbearer, token: '${env:KAFKA_SECRET}'", "it refuses our login: invalid_token"),
+    ],
+)
+def test_a_wrong_credential_for_the_bus_ends_with_4(
+    login: str,
+    says: str,
+    project: Path,
+    broker: Broker,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    `run` and `doctor` say it in one sentence, without the credential.
+    """
+    monkeypatch.setenv("KAFKA_SECRET", "open.sesame")
+    file = project / "pipelines.yaml"
+    bus = f"{{kafka: '{broker.sasl_address}', security: {{{login}}}}}"
+    file.write_text(file.read_text().replace("version: 1\n", f"version: 1\nhub: {{bus: {bus}}}\n"))
+    streams.talk.cache_clear()
+    capsys.readouterr()
+    code = front.run(["run"])
+    said = capsys.readouterr().err
+    found = json.loads(output(capsys, ["doctor", "--json"], Exit.UNREACHABLE))["findings"]
+
+    assert Exit.UNREACHABLE == code
+    (line,) = [line for line in said.splitlines() if line.startswith("error:")]
+    assert says in line
+    assert "sesame" not in said
+    assert "down" == next(finding["state"] for finding in found if finding["what"] == "bus")

@@ -12,14 +12,34 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+from ai import Pacer
 from bus.contract import Bus, Outgoing
 from engine import Executor, Runner
 from ledger.contract import Claim, Ledger
-from penstock.clock import SystemClock
+from penstock.clock import Clock, SystemClock
+from penstock.units import NOW, DurationRange, StartingPoint
 from schemas.entries import Verdict
 from schemas.events import Event
 
 Work = Callable[["ScriptedRunner", Claim, Event], Awaitable[None]]
+
+
+def planned(name: str = "p", *, settle: DurationRange | None = None, start: StartingPoint = NOW) -> Any:
+    """
+    Return what the executor wants to know of a plan.
+    """
+    return SimpleNamespace(
+        name=name,
+        identity=name,
+        connection="desk",
+        config_hash="c",
+        tenant=lambda _event: "",
+        user=lambda _event: "",
+        key=lambda event: event.key,
+        settle=settle,
+        start=start,
+        give_up_after=86_400.0,
+    )
 
 
 @dataclass
@@ -36,16 +56,32 @@ class ScriptedRunner:
     overlaps: int = 0
     most: int = 0
     unwanted: Callable[[Event], tuple[Verdict, str] | None] = lambda _event: None
+    settle: DurationRange | None = None
+    start: StartingPoint = NOW
+    echoes: Callable[[Event], str | None] = lambda _event: None
+    pace: Pacer | None = None
+    """That of the model it would ask."""
 
     @property
     def plan(self) -> Any:
-        return SimpleNamespace(name=self.name, connection="desk", config_hash="c", tenant=lambda _event: "")
+        return planned(self.name, settle=self.settle, start=self.start)
 
     offer: ClassVar[Any] = Runner.offer
     unreadable: ClassVar[Any] = Runner.unreadable
 
     def judge(self, event: Event) -> tuple[Verdict, str] | None:
         return self.unwanted(event)
+
+    async def echo(self, event: Event) -> str | None:
+        return self.echoes(event)
+
+    def opened(self, gate: str) -> None:
+        """
+        Remember no gates.
+        """
+
+    def pacer(self) -> Pacer | None:
+        return self.pace
 
     async def handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> None:
         self.active[claim.lane] = self.active.get(claim.lane, 0) + 1
@@ -80,16 +116,15 @@ def outgoing(item: Event) -> Outgoing:
 class Bench:
     bus: Bus
     ledger: Ledger
+    clock: Clock = field(default_factory=SystemClock)
 
     @contextlib.asynccontextmanager
-    async def running(
-        self, *runners: ScriptedRunner, in_flight: int = 50, ledger: Any = None
-    ) -> AsyncIterator[Executor]:
+    async def running(self, *runners: Any, in_flight: int = 50, ledger: Any = None) -> AsyncIterator[Executor]:
         executor = Executor(
             runners,  # type: ignore[arg-type]
             bus=self.bus,
             ledger=ledger or self.ledger,
-            clock=SystemClock(),
+            clock=self.clock,
             topic=lambda name: f"t.{name}",
             in_flight=in_flight,
         )

@@ -15,16 +15,23 @@ import pytest
 
 import bus as bus_room
 import ledger as ledger_room
+from ai.meters import Meters
+from ai.pacing import Paces
 from connectors.contract import Action, Call, Delivery, Health, Lookup, Received, Sample, Written
 from engine import Gates, Runner
+from engine import executor as executor_module
+from engine import waiting as waiting_module
+from engine.watch import Watch
 from ledger.contract import Claim, Known, Ledger
 from penstock.clock import SystemClock
 from penstock.errors import NotFound
+from penstock.metrics import Instruments
 from pipelines.declaration import Declaration
 from pipelines.plan import Plan, compile_pipeline
 from schemas.entries import Answer, RunDetail
 from schemas.events import Event
 from tests.engine.bench import Bench
+from tests.engine.hall import Hall, open_hall
 
 SYSTEM = "{% block system %}Summarise.{% endblock %}{% block user %}{{ context }}{% endblock %}"
 NOTE = "{{ output.summary }}"
@@ -62,6 +69,7 @@ class Desk:
     name: str = "desk"
     acts_as: str | None = "4711"
     idempotency: Any = "read-back"
+    key_lifetime: float | None = None
     records: dict[str, dict[str, Any]] = field(default_factory=lambda: {"35": {"id": "35", "status": "new"}})
     customers: dict[str, dict[str, Any]] = field(default_factory=lambda: {"9": {"name": "Nadia Ltd"}})
     notes: list[tuple[str, str, str]] = field(default_factory=list)
@@ -146,7 +154,7 @@ class Desk:
             emits=frozenset({"ticket.updated"}),
             touches=frozenset({"comment"}),
             reads="ticket",
-            key_lifetime=None,
+            key_lifetime=self.key_lifetime,
             timeout=5,
             write=self._write,
             find=self._find if self.findable else None,
@@ -165,6 +173,10 @@ class Model:
     prompts: list[Any] = field(default_factory=list)
     says: dict[str, Any] = field(default_factory=lambda: {"summary": "Parcel lost.", "confidence": 0.9})
     trouble: list[BaseException] = field(default_factory=list)
+    paces: Paces = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.paces = Paces({}, ledger=self.ledger, clock=SystemClock(), meters=Meters(Instruments()))
 
     async def recall(self, claim: Claim, *, output: Any, ask_hash: str) -> Answer | None:
         found = await self.ledger.answer(claim.run, "ask", claim.generation)
@@ -196,9 +208,14 @@ class World:
     clock: JumpClock
     gates: Gates
     fails: dict[str, BaseException] = field(default_factory=dict)
+    models: dict[str, Any] = field(default_factory=dict)
     declaration: dict[str, Any] = field(default_factory=dict)
+    instruments: Instruments = field(default_factory=Instruments)
 
-    def plan(self, **changes: Any) -> Plan:
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.instruments, self.clock)
+
+    def plan(self, *, budgets: Any = None, routes: Any = None, **changes: Any) -> Plan:
         pipeline = {
             "trigger": {"connection": "desk", "events": ["ticket.created", "ticket.updated"]},
             "context": {"tokens": 500, "sections": {"ticket": {"from": "event.data"}}},
@@ -215,7 +232,9 @@ class World:
             {
                 "version": 1,
                 "connections": {"desk": {"connector": "desk"}},
-                "models": {"small": {"provider": "offline", "model": "extractive"}},
+                "models": {"small": {"provider": "offline", "model": "extractive"}} | self.models,
+                "routes": routes or {},
+                "budgets": budgets or {},
                 "pipelines": {"p": pipeline},
             }
         )
@@ -234,6 +253,7 @@ class World:
             http=None,  # type: ignore[arg-type]
             clock=self.clock,
             gates=self.gates,
+            watch=self.watch,
             fail=fail,
         )
 
@@ -312,3 +332,33 @@ async def bench() -> AsyncIterator[Bench]:
     yield Bench(bus, ledger)
     await ledger.close()
     await bus.close()
+
+
+async def _hall(world: World, place: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hall]:
+    monkeypatch.setattr(waiting_module, "PICK_UP_EVERY", 0.02)
+    monkeypatch.setattr(executor_module, "FETCH_WAIT", 0.02)
+    found = await open_hall(world, place)
+    yield found
+    await found.ledger.close()
+    await found.bus.close()
+
+
+@pytest.fixture(params=["file", "postgres"])
+async def hall(
+    request: pytest.FixtureRequest, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Hall]:
+    """
+    A hall on each ledger that survives its process.
+    """
+    place = tmp_path / "ledger.db" if request.param == "file" else request.getfixturevalue("dsn")
+    async for found in _hall(world, place, monkeypatch):
+        yield found
+
+
+@pytest.fixture
+async def memory_hall(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hall]:
+    """
+    A hall whose ledger is in memory.
+    """
+    async for found in _hall(world, None, monkeypatch):
+        yield found

@@ -13,8 +13,11 @@ from bus.contract import Outgoing, Partition
 from engine import executor as executor_module
 from engine import intake as intake_module
 from engine import relief as relief_module
+from ledger import returning_book
 from ledger.contract import Claim, RunQuery, run_id
+from ledger.returning import Return
 from penstock.clock import SystemClock
+from penstock.errors import Fenced
 from schemas.events import Event
 from tests.engine.bench import Bench, ScriptedRunner, event, outgoing
 
@@ -219,6 +222,27 @@ async def test_a_full_window_pauses_and_loses_nothing(bench: Bench, monkeypatch:
     assert most <= 30
 
 
+async def test_a_window_full_of_memory_pauses_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Few large events fill it as many small ones do: what is counted is what holding them takes.
+    """
+    monkeypatch.setattr(intake_module, "WINDOW_BYTES", 20 * intake_module.ITEM)
+    monkeypatch.setattr(executor_module, "FETCH", 5)
+    most = 0
+
+    async def work(_runner: ScriptedRunner, _claim: Claim, _event: Event) -> None:
+        nonlocal most
+        most = max(most, executor.held)
+        await asyncio.sleep(0)
+
+    runner = ScriptedRunner(bench.ledger, work)
+    async with bench.running(runner, in_flight=3) as executor:
+        await bench.bus.publish([outgoing(event(n, str(n))) for n in range(100)])
+        await bench.until(lambda: len(runner.log) == 100)
+
+    assert most < 25
+
+
 async def test_withdrawn_messages_stay_below_the_position(bench: Bench) -> None:
     """
     A partition taken away mid-way is committed only up to its first unfinished message.
@@ -258,3 +282,39 @@ async def test_a_bus_that_forgot_a_group_is_told_where_it_was(bench: Bench) -> N
     await forgetful.close()
 
     assert [name for _, name in runner.log] == [f"e{n}" for n in range(9)]
+
+
+async def test_a_thousand_dead_letters_replayed_twice_run_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    R8: a running executor takes them up by itself, in the order of their lanes; new events run meanwhile.
+    """
+    monkeypatch.setattr(returning_book, "APART", 1)
+    broken, dead, done = True, [], []
+
+    async def work(runner: ScriptedRunner, claim: Claim, what: Event) -> None:
+        if broken:
+            dead.append(claim.run)
+            await runner.ledger.finish(claim, "dead", why="no", body=what.to_json())
+            raise Fenced
+        done.append((claim.lane, what.id))
+
+    runner = ScriptedRunner(bench.ledger, work)
+    events = [event(number, f"k{number % 100}") for number in range(1000)]
+    async with bench.running(runner):
+        await bench.bus.publish([outgoing(one) for one in events])
+        await bench.until(lambda: len(dead) == 1000)
+        broken = False
+        seen = await bench.ledger.runs(RunQuery(verdict="dead", oldest_first=True, limit=1000))
+        wanted = [Return(run=run.run, seq=run.seq) for run in seen]
+        back = [len(await bench.ledger.replay(wanted, person="ana")) for _ in range(2)]
+        await bench.bus.publish([outgoing(event(number, f"n{number}")) for number in range(1000, 1010)])
+        await bench.until(lambda: len(done) == 1010)
+
+    assert [1000, 0] == back
+    assert sorted(done) == sorted(
+        [(f"k{n % 100}", f"e{n}") for n in range(1000)] + [(f"n{n}", f"e{n}") for n in range(1000, 1010)]
+    )
+    for lane in range(100):
+        mine = [name for key, name in done if key == f"k{lane}"]
+        assert [f"e{number}" for number in range(lane, 1000, 100)] == mine
+    assert {("p", "delivered"): 1010} == await bench.ledger.counts()

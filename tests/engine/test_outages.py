@@ -10,9 +10,10 @@ import pytest
 
 from ai import AIError
 from engine import Gates
-from ledger.contract import Cap
+from ledger.contract import Cap, Claim
+from ledger.limits import CapReached
 from ledger.session import OpenStep
-from penstock.errors import AuthFailed, NotFound, OverBudget, Unavailable
+from penstock.errors import AuthFailed, Crowded, NotFound, Unavailable
 from tests.engine.bench import Flaky
 
 SECTIONS = {"ticket": {"from": "event.data"}, "customer": {"fetch": "desk.customer", "by": "event.data.org_id"}}
@@ -48,6 +49,41 @@ async def test_behind_a_shut_gate_nobody_calls(world: Any, ticket: Any) -> None:
     assert await world.resume(runner) == 3
 
     assert [note[1] for note in world.desk.notes] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("operation", ["lookup", "write"])
+async def test_our_own_limit_is_no_outage(world: Any, ticket: Any, operation: str) -> None:
+    """
+    A run that found no turn waits a moment: no gate shuts, no attempt is counted, nothing is asked again.
+    """
+    world.desk.trouble[operation] = [Crowded("no turn", retry_after=7.0)] * 3
+    runner = world.runner(context__sections=SECTIONS, on_error={"retry": 0})
+    before = world.clock.now_ms()
+    detail = await world.run(runner, ticket())
+
+    assert (detail.run.state, detail.run.reason, detail.run.gate) == ("waiting", "retry", None)
+    assert detail.run.due_at - before >= 7_000
+    assert await world.ledger.gates() == []
+    while (detail := await world.ledger.detail(detail.run.run)).run.state == "waiting":
+        assert await world.resume(runner) == 1
+
+    assert (detail.run.verdict, detail.run.attempts) == ("delivered", 0)
+    assert (world.model.asked, len(world.desk.notes)) == (1, 1)
+
+
+async def test_a_gate_that_stays_shut_is_given_up(world: Any, ticket: Any) -> None:
+    """
+    A try that ends at a gate after `give_up_after` is the last one.
+    """
+    world.desk.trouble["write"] = [Unavailable("down")] * 2
+    runner = world.runner(on_error={"give_up_after": "1m"})
+    detail = await world.run(runner, ticket())
+    await world.clock.sleep(61.0)
+    await world.resume(runner)
+    detail = await world.ledger.detail(detail.run.run)
+
+    assert detail.run.verdict == "dead"
+    assert "given up" in detail.run.error
 
 
 async def test_retry_after_is_honoured(world: Any, ticket: Any) -> None:
@@ -91,7 +127,16 @@ async def test_our_own_full_disk_is_not_an_attempt(world: Any, ticket: Any) -> N
     """
     The ledger cannot take a step: the run waits, nothing counts against the event or the desk.
     """
-    runner = world.runner(Flaky(world.ledger, last_write=[Unavailable("disk full")]), on_error={"retry": 0})
+    full = [Unavailable("disk full")]
+
+    def step(claim: Claim, name: str, *, kind: str, **more: Any) -> Any:
+        if kind == "write" and full:
+            raise full.pop()
+        return world.ledger.step(claim, name, kind=kind, **more)
+
+    ledger: Any = Flaky(world.ledger)
+    ledger.step = step
+    runner = world.runner(ledger, on_error={"retry": 0})
     detail = await world.run(runner, ticket())
     assert (detail.run.state, detail.run.reason, detail.run.attempts) == ("waiting", "retry", 0)
     await world.resume(runner)
@@ -196,7 +241,10 @@ async def test_money_that_is_only_reserved_makes_a_run_wait(world: Any, ticket: 
     """
     holder = await world.ledger.claim(world.runner().offer(ticket("0", subject="other")))
     cap = Cap(scope="pipeline:p", period="2026-01-05", limit=100)
-    world.model.trouble = [OverBudget("no room", scope="pipeline:p/2026-01-05")] * 2
+    world.model.trouble = [
+        CapReached(cap, amount=100, spent=0, reserved=100),
+        CapReached(cap, amount=100, spent=100, reserved=0),
+    ]
     runner = world.runner()
     begun = world.ledger.step(holder, "ask", kind="ask", action_class="ai", timeout=5)
     async with begun as step, step.call(amount=100, caps=[cap]):

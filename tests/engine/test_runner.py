@@ -317,3 +317,19 @@ async def test_an_error_with_half_a_character_can_be_kept(world: Any, ticket: An
     detail = await world.run(world.runner(), ticket())
 
     assert (detail.run.verdict, detail.run.error) == ("dead", "422: ?")
+
+
+@pytest.mark.parametrize(
+    ("who", "user"),
+    [("event.data.org_id", "9"), ("event.data.missing", ""), ("event.data.nothing", ""), ("event.data.long", 32)],
+)
+async def test_a_run_says_for_whom_it_is(world: Any, ticket: Any, who: str, user: Any) -> None:
+    """
+    As `who.user` has it: empty where it is null or not there, the hash of a name that is too long.
+    """
+    event = ticket(data={"org_id": "9", "nothing": None, "long": "x" * 5000})
+
+    offered = world.runner(who={"user": who}).offer(event)
+
+    assert user in (offered.user, len(offered.user))
+    assert world.runner().offer(event).user == ""

@@ -9,7 +9,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.slots import Slots
+from engine.slots import KEPT_MOST, Slots
 from ledger.contract import Claim
 from schemas.events import Event
 from tests.engine.bench import Bench, ScriptedRunner, event, outgoing
@@ -166,3 +166,14 @@ async def test_lanes_that_are_done_leave_nothing_in_memory(bench: Bench) -> None
         assert executor._intakes["p"].lanes == {}
         assert not any(executor._ready.values())
         assert executor._intakes["p"].inbox == []
+
+
+def test_of_many_places_only_a_few_are_kept() -> None:
+    """
+    An eighth of a thousand would stay empty for ever where one pipeline works off a backlog.
+    """
+    slots = Slots(1000, 2)
+    slots.take("a", 1000 - KEPT_MOST)
+
+    assert slots.open_to("a") == 0
+    assert slots.open_to("b") == KEPT_MOST

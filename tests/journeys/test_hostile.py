@@ -8,137 +8,30 @@ context does not contain is not written.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ai.double import Fault, ModelDouble
-from ai.providers.dialogue import Asked as Question
-from ai.providers.dialogue import Replied
-from connectors.double import Answered, Asked, serving
-from connectors.github.double import TOKEN as GITHUB_TOKEN
-from connectors.github.double import GithubDouble
-from connectors.zendesk.double import TOKEN, ZendeskDouble
-from console.app import Hub, open_hub
-from console.serving import listening
-from console.testing import overlay
-from ledger.contract import RunQuery, run_id
-from penstock import HOUSE
-from penstock.secrets import Secrets
-from pipelines import load
+from ledger.contract import run_id
 from pipelines.context import nonce
-from schemas.entries import RunDetail
+from tests.journeys.theatre import Scene, staged
 
-KEY = "sk-test-0123456789abcdef"
-HOOK = "hostile-hook"
 VICTIM = 35_001
 """A ticket of somebody else."""
 TAGS = re.compile(r"[<＜‹〈⟨⧼«]\s*[/\\]?\s*(?:ticket|history|customer|context|issue|project)\b", re.IGNORECASE)
 STRUCTURE = re.compile(r"</?[A-Za-z]|<!|<\?|\{\{|\{%|\{#")
 
 
-@dataclass(kw_only=True)
-class Obedient(ModelDouble):
-    """
-    A model that answers what the text it was given asks for.
-    """
-
-    orders: dict[str, str] = field(default_factory=dict)
-    """Word that occurs in a prompt -> the answer its author wants."""
-    prompts: list[str] = field(default_factory=list)
-
-    def _reply(self, asked: Question, fault: Fault | None) -> Replied:
-        self.prompts.append(asked.user)
-        order = next((answer for word, answer in self.orders.items() if word in asked.user), None)
-        if order is None:
-            return super()._reply(asked, fault)
-        return Replied(text=order, finish="stop", input=asked.input, output=50)
-
-
-class Watched:
-    """
-    Keeps every request that could change something, with its body.
-    """
-
-    writes: list[Asked]
-
-    def act(self, asked: Asked) -> Answered:
-        if asked.method != "GET":
-            self.writes.append(asked)
-        answered: Answered = super().act(asked)  # type: ignore[misc]  # of the double beside it
-        return answered
-
-
-class Desk(Watched, ZendeskDouble):
-    pass
-
-
-class Forge(Watched, GithubDouble):
-    pass
-
-
-@dataclass
-class Scene:
-    """
-    A hub in this process between a desk, a forge and an obedient model.
-    """
-
-    hub: Hub
-    desk: Desk
-    forge: Forge
-    model: Obedient
-    source: str
-
-    async def told(self, pipeline: str, subject: str) -> RunDetail:
-        """
-        Wait for the end of the run about *subject*.
-        """
-        async with asyncio.timeout(30):
-            while True:
-                found = await self.hub.ledger.runs(RunQuery(pipeline=pipeline, subject=subject, limit=10))
-                first = [run for run in found if run.verdict not in {None, "own-write"}]
-                if first:
-                    detail = await self.hub.ledger.detail(first[-1].run)
-                    assert detail is not None
-                    return detail
-                await asyncio.sleep(0.02)
-
-    def prompt_with(self, word: str) -> str:
-        return next(prompt for prompt in reversed(self.model.prompts) if word in prompt)
-
-
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    desk, forge = Desk(), Forge()
-    desk.writes, forge.writes = [], []
-    async with Obedient(keys={"main": KEY}) as model, serving(desk) as desk_url, serving(forge) as forge_url:
-        changes = {
-            "connections.helpdesk.url": desk_url,
-            "connections.code.api_url": forge_url,
-            "models.small.url": model.openai_url,
-            "models.small.price_as": "openai/gpt-5-mini",
-        }
-        folder = overlay(HOUSE, tmp_path, changes, pipelines=["ticket-summary", "issue-triage"])
-        declaration = load(folder / "pipelines.yaml").declaration
-        assert declaration is not None
-        env = {"ZENDESK_TOKEN": TOKEN, "ZENDESK_HOOK": HOOK, "GITHUB_TOKEN": GITHUB_TOKEN}
-        secrets = Secrets({**env, "GITHUB_HOOK": HOOK, "OPENAI_API_KEY": KEY})
-        async with open_hub(declaration, folder, secrets=secrets) as hub:
-            await hub.engine.start()
-            async with listening(hub, "127.0.0.1", 0) as url:
-                desk.hooks.subscribe(f"{url}/in/helpdesk", HOOK)
-                forge.hooks.subscribe(f"{url}/in/code", HOOK)
-                yield Scene(hub, desk, forge, model, desk_url)
-                await desk.hooks.settled()
-                await forge.hooks.settled()
-            await hub.engine.stop(5)
+    async with staged(tmp_path) as found:
+        yield found
 
 
 def answer(**said: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import logging
@@ -34,11 +35,12 @@ from console.cli import front, running, streams
 from console.cli.exits import Exit
 from console.testing import HubProcess, overlay
 from ledger.contract import RunQuery
-from penstock import HOUSE
+from penstock import HOUSE, http
 from penstock.log import configure
 from penstock.secrets import Secrets
 from pipelines import load
 from schemas.entries import Run
+from tests.stores.every import Stores, stores
 
 PIECE = 12  # characters of a secret that nobody may read
 CANARIES = {
@@ -49,7 +51,11 @@ CANARIES = {
     "GITHUB_HOOK": "cnry_wJ6rDk3YbTn8GxPf5HqLz1VsMc9UeIa",
     "MODEL_KEY": "cnry-mHxWqTzLbKpRvNcYdGsJfBtUaEoIiXk",
     "MODEL_KEY_OLD": "cnry-oLdXwPqZrTkVbNmHsGyJfCdUaEeIiOo",
+    "VAULT_TOKEN": "cnry_vTk5QzWx9RmLp2JhGf7DsNb4VcYuEa",
+    "AWS_SECRET_ACCESS_KEY": "cnry_aWs8KdPq3LmXn6ZbVr1TyHg5JcUoEi",
 }
+LOGINS = {name: CANARIES[name] for name in ("VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY")}
+"""What a hub proves itself with to the stores of its secrets."""
 USED = ("ZENDESK_TOKEN", "GITHUB_TOKEN", "MODEL_KEY", "ZENDESK_HOOK", "GITHUB_HOOK")
 """What a running hub has in its hands."""
 REACHED = {"delivered", "dead", "unchanged", "skipped"}
@@ -121,6 +127,7 @@ class Scene:
     env: dict[str, str]
     said: dict[str, bytes] = field(default_factory=dict)
     """What was printed, by command."""
+    stores: Stores | None = None
 
     async def ticket(self, reached: Callable[[Run], bool]) -> Run:
         number = self.desk.opened(subject="Where is my parcel?", description="It has not come.", organization_id=501)
@@ -156,35 +163,60 @@ class Scene:
             return await ledger.runs(RunQuery(limit=100))
 
 
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    kept = tmp_path / "secrets"
-    kept.mkdir()
-    (kept / "token").write_text(CANARIES["ZENDESK_TOKEN"] + "\n")
-    (kept / "key").write_text(CANARIES["MODEL_KEY"])
+@pytest.fixture(params=["environment and files", "stores"])
+async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     desk = ZendeskDouble(token=CANARIES["ZENDESK_TOKEN"])
     desk.organizations[501] = {"id": 501, "name": "Acme", "created_at": "2020-01-01T00:00:00Z", "tags": []}
     github = GithubDouble(token=CANARIES["GITHUB_TOKEN"])
     keys = {"new": CANARIES["MODEL_KEY"], "old": CANARIES["MODEL_KEY_OLD"]}
-    async with ModelDouble(keys=keys) as model, serving(desk) as desk_url, serving(github) as github_url:
-        changes = {
+    async with contextlib.AsyncExitStack() as stack:
+        model = await stack.enter_async_context(ModelDouble(keys=keys))
+        desk_url, github_url = [await stack.enter_async_context(serving(double)) for double in (desk, github)]
+        changes: dict[str, Any] = {
             "connections.helpdesk.url": desk_url,
-            "connections.helpdesk.api_token": f"${{file:{kept / 'token'}}}",
             "connections.code.api_url": github_url,
             "models.small.url": model.openai_url,
-            "models.small.key": [f"${{file:{kept / 'key'}}}", "${env:MODEL_KEY_OLD}"],
             "models.small.price_as": "openai/gpt-5-mini",
         }
-        folder = overlay(HOUSE, tmp_path / "hub", changes, pipelines=["ticket-summary", "issue-triage"])
-        env = {
-            name: CANARIES[name] for name in CANARIES if name.startswith(("ZENDESK_HOOK", "GITHUB", "MODEL_KEY_OLD"))
-        }
+        kept = None
+        if request.param == "stores":
+            kept = await stack.enter_async_context(stores(tmp_path, LOGINS))
+            refs, env = _in_stores(kept), kept.environment
+        else:
+            refs, env = _in_files(tmp_path)
+        folder = overlay(HOUSE, tmp_path / "hub", changes | refs, pipelines=["ticket-summary", "issue-triage"])
         env |= {"PENSTOCK_LOG": "debug", "PYTHONASYNCIODEBUG": "1"}
         hub = HubProcess(folder, env=env)
         desk.hooks.subscribe(f"{hub.url}/in/helpdesk", CANARIES["ZENDESK_HOOK"])
         github.hooks.subscribe(f"{hub.url}/in/code", CANARIES["GITHUB_HOOK"])
         async with hub:
-            yield Scene(hub, desk, github, model, {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), **env})
+            beside = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), **env}
+            yield Scene(hub, desk, github, model, beside, stores=kept)
+
+
+def _in_files(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    kept = folder / "secrets"
+    kept.mkdir()
+    (kept / "token").write_text(CANARIES["ZENDESK_TOKEN"] + "\n")
+    (kept / "key").write_text(CANARIES["MODEL_KEY"])
+    names = ("ZENDESK_HOOK", "GITHUB", "MODEL_KEY_OLD")
+    return {
+        "connections.helpdesk.api_token": f"${{file:{kept / 'token'}}}",
+        "models.small.key": [f"${{file:{kept / 'key'}}}", "${env:MODEL_KEY_OLD}"],
+    }, {name: CANARIES[name] for name in CANARIES if name.startswith(names)}
+
+
+def _in_stores(kept: Stores) -> dict[str, Any]:
+    def put(store: str, name: str) -> str:
+        return kept.put(store, name.lower().replace("_", "-"), CANARIES[name])
+
+    return {
+        "connections.helpdesk.api_token": put("vault", "ZENDESK_TOKEN"),
+        "connections.helpdesk.webhook_secret": [put("aws", "ZENDESK_HOOK"), put("vault", "ZENDESK_HOOK_OLD")],
+        "connections.code.token": put("azure", "GITHUB_TOKEN"),
+        "connections.code.webhook_secret": put("gcp", "GITHUB_HOOK"),
+        "models.small.key": [put("gcp", "MODEL_KEY"), put("azure", "MODEL_KEY_OLD")],
+    }
 
 
 async def test_a_running_hub_among_rude_vendors_tells_no_secret(scene: Scene) -> None:
@@ -196,6 +228,11 @@ async def test_a_running_hub_among_rude_vendors_tells_no_secret(scene: Scene) ->
     await _forgeries(scene)
     await _shut_doors(scene)
     await _commands(scene)
+    if scene.stores is not None:
+        scene.stores.fail(echo(*USED, *LOGINS))
+        for form in ([], ["--json"]):
+            await scene.command("doctor", *form)
+        assert b"answered 500" in scene.said["doctor"], "the outage was met"
     assert await scene.hub.stop() == 0
 
     leaks = {name: found_in(printed) for name, printed in scene.said.items()}
@@ -335,7 +372,7 @@ class Broken:
     A way out that fails with everything it was given in its words.
     """
 
-    async def send(self, request: httpx.Request, **_: Any) -> Any:
+    async def send(self, request: http.Request, **_: Any) -> Any:
         raise RuntimeError(f"cannot send {request.method} with {dict(request.headers)}")
 
     async def close(self) -> None:
@@ -369,7 +406,14 @@ async def test_an_unforeseen_error_with_headers_in_it_leaves_no_trace_of_them(
     async with open_hub(declaration, folder, http=Broken(), secrets=secrets) as hub:
         desk: Any = hub.connectors["helpdesk"]
         parts = [hub, secrets, declaration, hub.plans, hub.ai.spec("small"), desk, desk._settled, desk.edge]
-        parts += [secrets.get("${env:MODEL_KEY}"), desk._settled._known, hub.engine, vars(hub.engine), vars(hub.ai)]
+        parts += [
+            secrets.get("${env:MODEL_KEY}"),
+            desk._settled._known,
+            desk._settled._held,
+            hub.engine,
+            vars(hub.engine),
+            vars(hub.ai),
+        ]
         shown = " ".join(f"{part} {part!r}" for part in parts)
         with pytest.raises(RuntimeError):
             await hub.engine.start()

@@ -161,7 +161,7 @@ async def test_when_the_money_of_the_day_is_spent_nothing_more_is_asked(tmp_path
         assert detail.run.verdict == "over-budget"
         assert (len(way.model.calls), way.notes(ticket), detail.calls) == (asked, [], ())
         plan = way.hub.plans["ticket-summary"]
-        (cap,) = plan.caps(way.hub.clock.now_ms())
+        (cap,) = plan.spending.caps(way.hub.clock.now_ms())
         spent, reserved = await way.hub.ledger.spent(cap.scope, cap.period)
         assert (0 < spent <= cap.limit, reserved) == (True, 0)
 

@@ -15,6 +15,9 @@ import pytest
 import ledger
 from ledger import Claim, Ledger, NewRun
 from ledger.connection import Connection
+from ledger.foreseen import Answer
+from ledger.queries import queries
+from ledger.server_connection import ServerConnection
 from penstock.clock import ManualClock
 from schemas.entries import ModelCall
 
@@ -128,11 +131,32 @@ class Site:
         return claimed
 
 
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """
+    Let every answer known beforehand be asked for as well, and return the list of those that differ.
+    """
+    wrong: list[str] = []
+    execute = ServerConnection.execute
+
+    def twice(self: ServerConnection, sql: str, parameters: Any = None, /) -> Any:
+        known = execute(self, sql, parameters)
+        if isinstance(known, Answer) and sql != queries["tick"]:
+            row, found = known.fetchone(), self._sent(sql, parameters).fetchone()
+            names = found.keys() if found is not None else ()
+            if (row is None) != (found is None) or any(row[name] != found[name] for name in names):
+                wrong.append(f"{sql}: {row} and not {found}")
+        return known
+
+    monkeypatch.setattr(ServerConnection, "execute", twice)
+    return wrong
+
+
 @pytest.fixture(params=["file", "memory", "postgres"])
-async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """
-    A place per implementation.
+    A place per implementation. Whatever a batch on PostgreSQL knew beforehand is what the server would have said.
     """
+    wrong = compared(monkeypatch)
     places: dict[str, Callable[[], Path | str | None]] = {
         "file": lambda: tmp_path / "ledger.db",
         "memory": lambda: None,
@@ -141,6 +165,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     place = Site(places[request.param]())
     yield place
     await place.close()
+    assert wrong == []
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import time
 
 import ledger
 from ledger import Cap, Claim, NewRun
@@ -34,10 +35,10 @@ def offered(event: str, lane: str) -> NewRun:
     )
 
 
-async def spend(book: ledger.Ledger, name: str, number: int, chance: random.Random) -> None:
-    claim = await book.claim(offered(f"{name}-{number}", f"{name}-{number}"))
+async def spend(book: ledger.Ledger, name: str, period: str, chance: random.Random) -> None:
+    claim = await book.claim(offered(name, name))
     assert isinstance(claim, Claim)
-    caps = [Cap(scope=scope, period="-", limit=LIMIT) for scope in chance.sample(SCOPES, 3)]
+    caps = [Cap(scope=scope, period=period, limit=LIMIT) for scope in chance.sample(SCOPES, 3)]
     try:
         async with book.step(claim, "ask", kind="ask", action_class="ai", timeout=5) as step:
             async with step.call(amount=100, caps=caps) as slot:
@@ -51,10 +52,16 @@ async def spend(book: ledger.Ledger, name: str, number: int, chance: random.Rand
     await book.finish(claim, "delivered")
 
 
-async def main(dsn: str, name: str, events: int) -> None:
-    chance = random.Random(name)
+async def main(dsn: str, name: str, events: int, seconds: float) -> None:
+    """
+    Spend in rounds, each in a period of its own, until the time is over.
+    """
+    chance, until = random.Random(name), time.monotonic() + seconds
     book = await ledger.open(dsn, clock=SystemClock())
-    await asyncio.gather(*(spend(book, name, number, chance) for number in range(events)))
+    period = 0
+    while not period or time.monotonic() < until:
+        await asyncio.gather(*(spend(book, f"{name}-{period}-{n}", str(period), chance) for n in range(events)))
+        period += 1
     shared = [await book.claim(offered(f"shared-{number}", f"shared-{number}")) for number in range(50)]
     won = [claim for claim in shared if isinstance(claim, Claim)]
     await asyncio.gather(*(book.finish(claim, "delivered") for claim in won))
@@ -63,4 +70,4 @@ async def main(dsn: str, name: str, events: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

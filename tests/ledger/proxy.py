@@ -1,5 +1,5 @@
 """
-A TCP proxy in a thread of its own that cuts connections at COMMIT.
+A TCP proxy in a thread of its own that cuts connections: at COMMIT, all at once, or for as long as it is told.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 from typing import Literal
 
 Cut = Literal["before", "after"] | None
+COMMIT = b"COMMIT\x00"  # and not that of READ COMMITTED
 
 
 class Proxy:
@@ -20,6 +21,9 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self.cuts: list[Cut] = []
         self.done: list[Cut] = []
+        self.away = False
+        """Whether new connections are refused."""
+        self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
         self._to = port
         self._loop = asyncio.new_event_loop()
@@ -27,6 +31,16 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._up.wait()
+
+    def cut(self) -> None:
+        """
+        Cut every connection now.
+        """
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        for writer in self._open:
+            writer.transport.abort()
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -47,12 +61,20 @@ class Proxy:
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            if self.away:
+                raise ConnectionRefusedError
+            theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._open |= {writer, ours}
         back = asyncio.create_task(_pass(theirs, writer))
         try:
             with contextlib.suppress(ConnectionError):
                 await self._forward(reader, theirs, ours, back)
         finally:
+            self._open -= {writer, ours}
             back.cancel()
             writer.close()
             ours.close()
@@ -65,7 +87,7 @@ class Proxy:
         back: asyncio.Task[None],
     ) -> None:
         while data := await reader.read(65536):
-            cut = self.cuts.pop(0) if b"COMMIT" in data and self.cuts else None
+            cut = self.cuts.pop(0) if COMMIT in data and self.cuts else None
             if cut == "before":
                 self.done.append(cut)
                 return
@@ -73,11 +95,23 @@ class Proxy:
                 back.cancel()
                 await asyncio.wait([back])
                 ours.write(data)
-                await theirs.read(65536)  # committed; its answer is lost
+                await _ended(reader, theirs, ours)  # committed; its answer is lost
                 self.done.append(cut)
                 return
             ours.write(data)
             await ours.drain()
+
+
+async def _ended(reader: asyncio.StreamReader, theirs: asyncio.StreamReader, ours: asyncio.StreamWriter) -> None:
+    """
+    Wait until the server has ended the transaction; the client may have more to say before it does.
+    """
+    rest, reply = asyncio.create_task(_pass(reader, ours)), b""
+    while COMMIT not in reply and b"ROLLBACK\x00" not in reply:
+        if not (part := await theirs.read(65536)):
+            break
+        reply += part
+    rest.cancel()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,4 +119,4 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-        writer.close()
+    writer.close()  # also when the other side was killed: nobody may wait for its answer

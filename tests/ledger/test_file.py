@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import ledger
-from ledger import Cap, Claim, WriteIntent
+from ledger import Cap, Claim, WriteIntent, writer
 from ledger.queries import queries
 from ledger.testing import bury
 from penstock.clock import ManualClock
@@ -35,16 +36,6 @@ def path(tmp_path: Path) -> Path:
 def clock() -> ManualClock:
     """A clock that tests move."""
     return ManualClock()
-
-
-async def test_one_process_writes_a_ledger(path, clock):
-    """A second writer is refused with a sentence that names the file and the process."""
-    book = await ledger.open(path, clock=clock)
-    with pytest.raises(Unreachable, match=rf"process {os.getpid()}\) has the ledger .*ledger\.db"):
-        await ledger.open(path, clock=clock)
-    await book.close()
-
-    await (await ledger.open(path, clock=clock)).close()
 
 
 async def test_readers_work_beside_the_writer(path, clock, make):
@@ -86,7 +77,7 @@ async def test_a_newer_ledger_is_refused(path, clock, read_only):
     """A ledger of a schema we do not know is not touched."""
     await (await ledger.open(path, clock=clock)).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = 99 WHERE name = 'schema'")
+        connection.execute("UPDATE meta SET value = 99 WHERE name IN ('schema', 'oldest')")
     connection.close()
 
     with pytest.raises(Unreachable, match="has schema 99"):
@@ -248,6 +239,19 @@ async def test_a_worker_learns_that_it_was_given_up(path, clock, make):
     await book.close()
 
 
+async def test_a_folder_that_was_taken_away_holds_up_no_stop(path, clock, caplog, monkeypatch):
+    """The thread that writes outlives its locks: it says so, and ends when it is asked to."""
+    monkeypatch.setattr(writer, "LOOK_EVERY", 0.02)
+    book = await ledger.open(path, clock=clock)
+    shutil.rmtree(path.parent)
+    async with asyncio.timeout(30):
+        while "has lost its locks" not in caplog.text:
+            await asyncio.sleep(0.02)
+        await book.close()
+
+    assert not path.exists()
+
+
 async def test_the_log_is_copied_into_the_file_as_it_grows(path, clock, make):
     """The write-ahead log does not grow for ever in a process that never stops."""
     book = await ledger.open(path, clock=clock)
@@ -318,6 +322,8 @@ def test_every_statement_is_used():
     folder = Path(ledger.__file__).parent
     code = "".join(module.read_text() for module in folder.glob("*.py"))
     built = {"forget_" + table for table in ledger.retention._TABLES}
+    built |= {"adopt_" + table for table in ledger.estates._TABLES}
+    built |= {"adopt_gate_of_" + table for table in ("runs", "lanes")}
     unused = {name for name in queries if f'"{name}"' not in code and name not in built}
 
     assert unused == set()

@@ -150,3 +150,73 @@ async def test_no_room_means_no_probe(book, site, waiting):
 
     assert await book.pick_up(["p"], 0) == []
     assert len(await book.pick_up(["p"], 1)) == 1
+
+
+# ---- pauses --------------------------------------------------------------------------------------
+
+
+async def test_nothing_of_a_paused_pipeline_is_picked_up(book, site, make):
+    """
+    Whatever its runs wait for, they wait; those of other pipelines do not. Resumed, the oldest goes first.
+    """
+    for number in range(3):
+        await book.admit(make(str(number), lane=str(number)), BODY, reason="pause", gate="pipeline:p")
+    await book.admit(make("due", lane="due"), BODY, reason="retry", due_at=site.clock.now_ms())
+    await book.admit(make("other", pipeline="q"), BODY, reason="retry", due_at=site.clock.now_ms())
+    await book.pause("p", reason="mending the desk")
+
+    assert [make("other", pipeline="q").run] == [one.claim.run for one in await book.pick_up(["p", "q"], 10)]
+    assert await book.next_due(["p", "q"]) is None
+    assert ["p"] == [pause.pipeline for pause in await book.pauses()]
+    assert await book.resume("p")
+    assert not await book.resume("p")
+    picked = await book.pick_up(["p", "q"], 10)
+    assert [make(name, lane=name).run for name in ("0", "1", "2", "due")] == [one.claim.run for one in picked]
+    assert not any(one.probe for one in picked)
+
+
+async def test_a_pause_ends_by_itself_at_its_time(book, site, make):
+    """
+    Until then nobody probes it; then everything goes on, and the pick-up knows when to look.
+    """
+    await book.admit(make("1"), BODY, reason="pause", gate="pipeline:p")
+    until = site.clock.now_ms() + 60_000
+    await book.pause("p", reason="an hour", until=until)
+    await site.clock.advance(59)
+
+    assert [] == await book.pick_up(["p"], 10)
+    assert until == await book.next_due(["p"])
+    await site.clock.advance(1)
+    assert [] == await book.pauses()
+    (picked,) = await book.pick_up(["p"], 10)
+    assert not picked.probe
+
+
+async def test_a_dead_workers_run_waits_for_the_pause_too(book, make):
+    """
+    What another worker left is started by nobody while its pipeline is paused.
+    """
+    claimed = await book.claim(make("1"))
+    await book.admit(make("1"), BODY, reason="behind")
+    await book.give_up(claimed)
+    await book.pause("p", reason="no")
+
+    assert [] == await book.pick_up(["p"], 10)
+    await book.resume("p")
+    assert 1 == len(await book.pick_up(["p"], 10))
+
+
+async def test_nobody_gives_up_what_is_paused(book, site, make):
+    """
+    A run at the gate of an outage is not ended as too late while its pipeline is paused.
+    """
+    claim = await site.claim(book, make("1"))
+    await book.shut("connection:desk", "down", probe_at=site.clock.now_ms() + 10_000_000)
+    await book.wait(claim, "outage", BODY, why="down", gate="connection:desk")
+    await book.pause("p", reason="no")
+    await site.clock.advance(1000)
+    late = {"began_before": site.clock.now_ms(), "most": 10}
+
+    assert [] == await book.pick_up_late("p", **late)
+    await book.resume("p")
+    assert 1 == len(await book.pick_up_late("p", **late))

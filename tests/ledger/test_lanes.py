@@ -27,6 +27,16 @@ async def test_only_one_run_of_a_lane_runs(book, make):
     assert [type(one) for one in claimed].count(Busy) == 49
 
 
+async def test_a_claim_says_whether_the_run_is_new(book, site, make):
+    """Of a run that was never here nothing is looked up; of one that comes back everything is."""
+    first = await site.claim(book, make("1"))
+    await book.wait(first, "retry", BODY, why="later", due_at=0)
+    (again,) = await book.pick_up(["p"], 1)
+
+    assert first.new
+    assert not again.claim.new
+
+
 async def test_lanes_are_independent(book, make):
     """Runs of different keys, pipelines and tenants run beside each other."""
     others = [make("1"), make("2", lane="j"), make("3", pipeline="q"), make("4", tenant="t")]

@@ -54,6 +54,10 @@ class Modelled:
     attempts: int = 0
     step: str = "fresh"
     """What the next begin finds."""
+    until: int | None = None
+    """When its burst ends at the latest, while it settles."""
+    count: int | None = None
+    """How many events it stands for; None when it never settled."""
 
 
 @dataclass
@@ -148,8 +152,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(target=events, lane=st.sampled_from(LANES), kept=st.booleans())
     def deliver(self, lane: str, *, kept: bool) -> NewRun:
+        new = self.new(lane)
+        self.offer(new, adopt=True)
+        if kept and new.run in self.model.runs and self.model.runs[new.run].state == "running":
+            self.do(self.worker.admit(new, BODY, reason="behind"))
+            self.model.runs[new.run].body = True
+        return new
+
+    def new(self, lane: str) -> NewRun:
         self.number += 1
-        new = NewRun(
+        return NewRun(
             pipeline="p",
             lane=lane,
             source="s",
@@ -162,11 +174,28 @@ class LedgerMachine(RuleBasedStateMachine):
             offset=self.number,
             bus_time=1,
         )
-        self.offer(new, adopt=True)
-        if kept and new.run in self.model.runs and self.model.runs[new.run].state == "running":
-            self.do(self.worker.admit(new, BODY, reason="behind"))
-            self.model.runs[new.run].body = True
+
+    @rule(target=events, lane=st.sampled_from(LANES), quiet=st.integers(1, 60))
+    def join(self, lane: str, quiet: int) -> NewRun:
+        new, now = self.new(lane), self.clock.now_ms()
+        self.do(self.worker.settle(new, BODY, quiet=quiet, most=10 * quiet))
+        older = [run for run in map(self.model.runs.__getitem__, self.model.lanes[lane]) if run.until is not None]
+        for run in older:
+            run.state, run.due_at = "final", None
+            self.model.leave(run)
+        joined = self.remember(new, state="waiting")
+        joined.body, joined.count = True, 1 + sum(run.count or 0 for run in older)
+        joined.until = min([now + 10_000 * quiet, *(run.until or 0 for run in older)])
+        joined.due_at = min(now + 1000 * quiet, joined.until)
+        for run in older:
+            run.until = None
         return new
+
+    @rule(new=events)
+    def rejoin(self, new: NewRun) -> None:
+        if (known := self.model.runs.get(new.run)) is not None:
+            self.do(self.worker.settle(new, BODY, quiet=1, most=10))
+            known.body = True
 
     @rule(new=events, adopt=st.booleans())
     def redeliver(self, new: NewRun, *, adopt: bool) -> None:
@@ -201,7 +230,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if run.step == "open":
             run.step = "unknown"
         run.state, run.holder, run.claim = "running", self.worker.worker, claim
-        run.due_at = run.gate = None
+        assert (claim.burst and claim.burst.count) == run.count
+        run.due_at = run.gate = run.until = None
 
     @rule(most=st.integers(0, 4))
     def pick_up(self, most: int) -> None:

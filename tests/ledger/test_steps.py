@@ -10,7 +10,7 @@ import pytest
 
 from ledger import WriteIntent
 from ledger.testing import beside, bury
-from penstock.errors import Fenced, Rejected, Unavailable, UnknownOutcome
+from penstock.errors import Fenced, OverBudget, Rejected, Unavailable, UnknownOutcome
 
 BODY = b'{"specversion":"1.0"}'
 INTENT = WriteIntent(connection="desk", record="7", fields={"comments": "h1"}, value_hash="v1")
@@ -189,6 +189,63 @@ async def test_another_question_is_asked_anew_until_a_delivery_began(book, claim
         assert step.found == "fresh"
 
 
+async def test_the_intent_of_a_new_ask_comes_with_its_first_reservation(book, claim, cost):
+    """Before anything is reserved nothing is stored, and a step that ends without leaves nothing."""
+    async with book.step(claim, "ask", **ASK, new=True) as step:
+        assert (step.found, step.attempts) == ("fresh", 1)
+    assert (await book.detail(claim.run)).steps == ()
+
+    async with book.step(claim, "ask", **ASK, new=True) as step:
+        async with step.call(amount=5, caps=()) as slot:
+            (kept,) = (await book.detail(claim.run)).steps
+            assert (kept.state, kept.attempts) == ("intent", 1)
+            await slot.settle(cost(slot.call, cost=3), with_step=True)
+        await step.done({"summary": "short"})
+
+    detail = await book.detail(claim.run)
+    assert [(one.state, one.result) for one in detail.steps] == [("done", {"summary": "short"})]
+    assert [call.cost for call in detail.calls] == [3]
+
+
+async def test_a_new_ask_that_ends_without_a_call_is_kept(book, claim):
+    """Its intent and its end are one transaction."""
+    async with book.step(claim, "ask", **ASK, new=True) as step:
+        await step.done({"summary": "kept"})
+
+    assert await book.answer(claim.run, "ask", 0) == ({"summary": "kept"}, False)
+
+
+async def test_a_refused_reservation_leaves_no_intent(book, claim):
+    """What could not be paid was not begun."""
+    with pytest.raises(OverBudget):
+        async with book.step(claim, "ask", **ASK, new=True) as step, step.call(amount=5, caps=(), per_event=4):
+            pytest.fail("the block must not run")
+
+    assert (await book.detail(claim.run)).steps == ()
+
+
+async def test_a_step_that_is_known_cannot_be_called_new(book, claim):
+    """Nothing is reserved, and so nothing sent, when somebody is mistaken about it."""
+    async with book.step(claim, "ask", **ASK) as step:
+        await step.done({"summary": "first"})
+    with pytest.raises(AssertionError, match="was called new"):
+        async with book.step(claim, "ask", **ASK, new=True) as step, step.call(amount=5, caps=()):
+            pytest.fail("the block must not run")
+
+    assert (await book.detail(claim.run)).calls == ()
+    assert await book.answer(claim.run, "ask", 0) == ({"summary": "first"}, False)
+
+
+async def test_a_new_ask_under_a_moved_fence_reserves_nothing(book, site, claim):
+    """The lane is looked at in the transaction of the reservation."""
+    await again(book, site, claim)
+    with pytest.raises(Fenced):
+        async with book.step(claim, "ask", **ASK, new=True) as step, step.call(amount=5, caps=()):
+            pytest.fail("the block must not run")
+
+    assert (await book.detail(claim.run)).steps == ()
+
+
 async def test_beginning_under_a_moved_fence_is_refused(book, site, claim):
     """A step begins only while its lane is held, and writes nothing otherwise."""
     await again(book, site, claim)
@@ -207,12 +264,16 @@ async def test_the_last_write_of_a_step_is_found(book, site, make, claim):
     await site.clock.advance(10)
     other = await site.claim(book, make("2", lane="j"))
     async with book.step(other, "note", **WRITE) as step:
-        found = await book.last_write("p", "desk", "7", "note")
+        found = step.last
         await step.done({"id": 10}, version="10")
+    async with book.step(await site.claim(book, make("3", lane="l")), "note", **WRITE) as newest:
+        pass
+    async with book.step(await site.claim(book, make("4", pipeline="q")), "note", **WRITE) as elsewhere:
+        pass
 
     assert (found.version, found.fields, found.value_hash) == ("9", {"comments": "h1"}, "v1")
-    assert (await book.last_write("p", "desk", "7", "note")).version == "10"
-    assert await book.last_write("q", "desk", "7", "note") is None
+    assert newest.last.version == "10"
+    assert elsewhere.last is None
     assert [write.version for write in await book.writes_of("desk", "7", 0)] == ["10", "9"]
 
 
@@ -236,3 +297,35 @@ async def test_a_lease_that_cannot_be_renewed_lets_nothing_new_leave(site, make)
             step.local_fence()
         with pytest.raises(Unavailable):
             await step.fence()
+
+
+async def test_the_last_write_ends_with_its_run(book, claim):
+    """Before the run's end nothing is kept, and then both are."""
+    async with book.step(claim, "note", **WRITE) as step:
+        ending = step.ending({"id": 9}, receipt={"text": "hello"}, version="9")
+    detail = await book.detail(claim.run)
+    assert [(one.state, one.result) for one in detail.steps] == [("intent", None)]
+
+    await book.finish(claim, "delivered", ending=ending)
+
+    detail = await book.detail(claim.run)
+    assert (detail.run.verdict, [(one.state, one.result) for one in detail.steps]) == (
+        "delivered",
+        [("done", {"id": 9})],
+    )
+    assert [(write.state, write.version) for write in await book.writes_of("desk", "7", 0)] == [("done", "9")]
+    await book.finish(claim, "delivered", ending=ending)  # as after a COMMIT of unknown fate
+
+
+async def test_the_last_write_of_a_run_that_lost_its_lane_is_in_doubt(book, site, claim):
+    """Neither the write nor the run is ended by who was called dead; the next one looks."""
+    async with book.step(claim, "note", **WRITE) as step:
+        ending = step.ending({"id": 9}, version="9")
+    taken = await again(book, site, claim)
+    with pytest.raises(Fenced):
+        await book.finish(claim, "delivered", ending=ending)
+
+    assert (await book.detail(claim.run)).run.verdict is None
+    async with book.step(taken, "note", **WRITE) as step:
+        assert step.found == "unknown"
+        await step.done({"id": 9}, version="9")

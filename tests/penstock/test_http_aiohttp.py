@@ -10,11 +10,10 @@ import socket
 import zlib
 from typing import Any
 
-import httpx
 import pytest
 
 from penstock.errors import Fenced
-from penstock.http import NotSent, SentNoAnswer
+from penstock.http import NotSent, Request, SentNoAnswer
 from penstock.http_aiohttp import AiohttpHttp
 
 SOON = 0.3  # seconds a server that never answers is given
@@ -51,8 +50,8 @@ async def drip(_request: bytes, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
 
 
-def post(url: str, **more: Any) -> httpx.Request:
-    return httpx.Request("POST", f"{url}/notes", json={"text": "hello"}, **more)
+def post(url: str, **more: Any) -> Request:
+    return Request.to("POST", f"{url}/notes", json={"text": "hello"}, **more)
 
 
 async def test_answers_come_back_whole(raw: Any, http: AiohttpHttp) -> None:
@@ -67,7 +66,7 @@ async def test_answers_come_back_whole(raw: Any, http: AiohttpHttp) -> None:
 async def test_the_wire_carries_the_request_and_nothing_more(raw: Any, http: AiohttpHttp) -> None:
     """The body and headers leave byte for byte; aiohttp adds only what HTTP needs."""
     server = await raw(script(answer()))
-    request = httpx.Request("PUT", f"{server.url}/a%2Fb?q=x%20y", content=b"{}", headers={"authorization": "Bearer t"})
+    request = Request.to("PUT", f"{server.url}/a%2Fb?q=x%20y", content=b"{}", headers={"authorization": "Bearer t"})
 
     await http.send(request, timeout=AMPLE)
 
@@ -87,7 +86,7 @@ async def test_an_empty_post_says_so(raw: Any, http: AiohttpHttp) -> None:
     """A POST without a body declares its length, as servers insist."""
     server = await raw(script(answer()))
 
-    await http.send(httpx.Request("POST", server.url), timeout=AMPLE)
+    await http.send(Request.to("POST", server.url), timeout=AMPLE)
 
     assert b"content-length: 0" in server.received[0].lower()
 
@@ -107,7 +106,7 @@ async def test_redirects_are_answers(raw: Any, http: AiohttpHttp) -> None:
     """A redirect is given back, never followed: our credential stays with the host it is for."""
     server = await raw(script(answer(b"", "Location: /elsewhere", status="302 Found")))
 
-    response = await http.send(httpx.Request("GET", server.url), timeout=AMPLE)
+    response = await http.send(Request.to("GET", server.url), timeout=AMPLE)
 
     assert (302, 1) == (response.status, server.received[0].count(b"GET "))
 
@@ -118,7 +117,7 @@ async def test_cookies_are_not_kept(raw: Any, http: AiohttpHttp) -> None:
     named = f"http://localhost:{server.port}"  # jars keep no cookie of a bare address
 
     for _ in range(2):
-        await http.send(httpx.Request("GET", named), timeout=AMPLE)
+        await http.send(Request.to("GET", named), timeout=AMPLE)
 
     assert b"cookie" not in b"".join(server.received).lower()
 
@@ -128,7 +127,7 @@ async def test_a_fence_that_refuses_sends_nothing(raw: Any, http: AiohttpHttp, r
     """When the fence raises, its own error comes out, no byte has left and the connection is closed."""
     server = await raw(script(answer()))
     if reused:
-        await http.send(httpx.Request("GET", server.url), timeout=AMPLE)
+        await http.send(Request.to("GET", server.url), timeout=AMPLE)
     before = b"".join(server.received)
 
     def refuse() -> None:
@@ -137,7 +136,7 @@ async def test_a_fence_that_refuses_sends_nothing(raw: Any, http: AiohttpHttp, r
     with pytest.raises(Fenced):
         await http.send(post(server.url), timeout=AMPLE, fence=refuse)
 
-    await http.send(httpx.Request("GET", server.url), timeout=AMPLE)
+    await http.send(Request.to("GET", server.url), timeout=AMPLE)
     assert b"POST" not in b"".join(server.received)[len(before) :]
     assert server.connections == 2  # the refused one was not taken again
 
@@ -224,10 +223,10 @@ async def test_nothing_is_sent_twice(raw: Any, http: AiohttpHttp, method: str) -
             writer.write(reply)
 
     server = await raw(once)
-    await http.send(httpx.Request(method, server.url), timeout=AMPLE)
+    await http.send(Request.to(method, server.url), timeout=AMPLE)
 
     with pytest.raises(SentNoAnswer):
-        await http.send(httpx.Request(method, server.url), timeout=AMPLE)
+        await http.send(Request.to(method, server.url), timeout=AMPLE)
 
     assert b"".join(server.received).count(method.encode() + b" /") == 2
 
@@ -334,7 +333,7 @@ async def test_two_hundred_at_once_each_get_their_answer(raw: Any, http: Aiohttp
     fences: list[int] = []
 
     async def one(number: int) -> bytes:
-        request = httpx.Request("POST", server.url, content=str(number).encode())
+        request = Request.to("POST", server.url, content=str(number).encode())
         return (await http.send(request, timeout=AMPLE, fence=lambda: fences.append(number))).body
 
     bodies = await asyncio.gather(*(one(number) for number in range(200)))

@@ -36,9 +36,9 @@ def logs() -> Iterator[Logs]:
     redactor = Redactor()
     redactor.add(CANARY)
 
-    def start(*, as_json: bool = True, level: str = "info") -> io.StringIO:
+    def start(*, as_json: bool = True, level: str = "info", process: int | None = None) -> io.StringIO:
         out = io.StringIO()
-        configure(level, stream=out, as_json=as_json, redactor=redactor)
+        configure(level, stream=out, as_json=as_json, redactor=redactor, process=process)
         return out
 
     yield start
@@ -153,6 +153,21 @@ def test_people_get_lines(logs: Logs) -> None:
     logging.getLogger("engine").info("ready")
 
     assert out.getvalue()[8:] == " info    engine: ready\n"
+
+
+def test_each_of_several_processes_says_which_it_is(logs: Logs) -> None:
+    """
+    A process that is the only one says no number.
+    """
+    said = []
+    for as_json, process in ((True, 2), (False, 2), (True, None)):
+        out = logs(as_json=as_json, process=process)
+        logging.getLogger("hub").info("started")
+        said.append(out.getvalue())
+
+    assert 2 == json.loads(said[0])["process"]
+    assert "info    hub[2]: started" in said[1]
+    assert "process" not in json.loads(said[2])
 
 
 def test_the_level_can_be_chosen(logs: Logs) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
-from penstock.redaction import Redactor
+from penstock.redaction import MASK, PASSING, REMEMBERED, Redactor
 
 CANARY = 'c@nary+7f3a/9c=é"\\ tok'
 
@@ -126,3 +126,39 @@ def test_credentials_in_their_places_are_hidden(text: str, expected: str) -> Non
 def test_ordinary_text_is_left_alone(text: str) -> None:
     """What is not secret stays readable."""
     assert text == Redactor().hide(text)
+
+
+def test_a_text_that_was_harmless_is_hidden_once_it_is_a_secret() -> None:
+    """
+    What a short text became is remembered, until there is another secret.
+    """
+    redactor = Redactor()
+    assert redactor.hide("tulip-garden") == "tulip-garden"
+    redactor.add("tulip-garden")
+
+    assert redactor.hide("tulip-garden") == "***"
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """
+    A log of ids that never come back does not grow the process.
+    """
+    redactor = Redactor()
+    for number in range(REMEMBERED + 10):
+        redactor.hide(f"run {number}")
+
+    assert len(redactor._hidden) <= REMEMBERED
+
+
+def test_passing_values_pass() -> None:
+    """
+    Of values that live for an hour the latest are known, so that years of them do not pile up; others stay.
+    """
+    redactor = Redactor()
+    redactor.add("lasting-canary")
+    for number in range(PASSING + 1):
+        redactor.add_passing(f"passing-canary-{number:03}")
+
+    shown = redactor.hide(f"lasting-canary passing-canary-000 passing-canary-001 passing-canary-{PASSING:03}")
+
+    assert shown == f"{MASK} passing-canary-000 {MASK} {MASK}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock import units
-from penstock.units import Amount, Duration, DurationRange, Percent, Rate, Spend, TokenRange, Tokens
+from penstock.units import Amount, Duration, DurationRange, Percent, Rate, Spend, StartingPoint, TokenRange, Tokens
 
 MONEY = "is not an amount of money: write for example '0.02 USD'"
 SPEND = "is not money per period: write for example '25 USD/day' or '600 USD/month'"
@@ -25,6 +25,10 @@ TOKENS = "is not a number of tokens: write for example '2000' or '200k'"
 MANY = "is out of range: tokens are more than 0 and at most 10000k"
 RANGE = "is not a range of tokens: write for example '60..120', '..500' or '300..'"
 PERCENT = "is not a percentage: write for example '50%'"
+START = (
+    "is no starting point: write 'now', 'oldest', a span back like '2h', "
+    "or a time with its zone like '2026-11-24T08:00:00Z'"
+)
 RATE = "is not a rate: write a number per second, minute, hour or day, like '20/hour'"
 
 NO_STRING: list[Any] = [None, True, 1.5, [], {}]
@@ -45,6 +49,7 @@ class Amounts(BaseModel):
     range: TokenRange | None = None
     percent: Percent | None = None
     rate: Rate | None = None
+    start: StartingPoint | None = None
 
 
 CHECK = jsonschema_rs.validator_for(Amounts.model_json_schema())
@@ -84,6 +89,8 @@ READ = [
     ("rate", "1/second", Rate(1, 1.0)),
     ("rate", "100/minute", Rate(100, 60.0)),
     ("rate", "5/day", Rate(5, 86_400.0)),
+    *(("start", text, StartingPoint(text)) for text in ["now", "oldest", "2h", "1.5d", "2026-11-24T08:00:00Z"]),
+    *(("start", text, StartingPoint(text)) for text in ["2026-11-24T08:00+01:00", "2026-11-24T08:00:00-05:30"]),
 ]
 
 REFUSED = [
@@ -105,9 +112,11 @@ REFUSED = [
     ("range", "120..60", "runs backwards: write the smaller number first, for example '60..120'"),
     *(("percent", value, PERCENT) for value in ["0%", "101%", "50", "50 %", "-1%", "0.5", "1e1%", 0.5]),
     *(("rate", value, RATE) for value in ["0/hour", "20/week", "20 / hour", "20", "1.5/hour", "hour", 20]),
+    *(("start", value, START) for value in ["", "NOW", "earliest", "2", "2h ago", "2026-11-24", "2026-11-24 08:00Z",
+                                            "2026-11-24T08:00:00", "2026-11-24T08:00:00z", "٣h", 2]),
     *((field, value, words) for field, words in [("amount", MONEY), ("spend", SPEND), ("duration", DURATION),
                                                  ("durations", DURATION), ("tokens", TOKENS), ("range", RANGE),
-                                                 ("percent", PERCENT), ("rate", RATE)]
+                                                 ("percent", PERCENT), ("rate", RATE), ("start", START)]
       for value in NO_STRING[1:]),
 ]  # fmt: skip
 
@@ -224,3 +233,28 @@ def test_a_duration_shown_can_be_written(seconds: float) -> None:
     A duration printed for people reads back as itself.
     """
     assert seconds == pytest.approx(units.duration(units.span(seconds)))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("now", "now"),
+        ("oldest", "oldest"),
+        ("2h", 1_000_000_000_000 - 7_200_000),
+        ("1970-01-01T01:00:01+01:00", 1_000),
+        ("2001-09-09T01:46:40Z", 1_000_000_000_000),
+    ],
+)
+def test_a_starting_point_is_a_time_or_an_end(written: str, expected: Any) -> None:
+    """
+    A span is counted back from now, a time is in the zone it names.
+    """
+    assert expected == StartingPoint.parse(written).at(1_000_000_000_000)
+
+
+def test_a_starting_point_is_a_time_there_is() -> None:
+    """
+    The thirtieth of February is refused where it is written.
+    """
+    with pytest.raises(ValueError, match="'2026-02-30T08:00:00Z' is no time: day is out of range for month"):
+        StartingPoint.parse("2026-02-30T08:00:00Z")

@@ -17,6 +17,7 @@ from itertools import pairwise
 import pytest
 
 from ai import tokens
+from penstock import visible as seeing
 from pipelines import cleaning, cutting, packing, pieces
 from pipelines.cleaning import clean
 from pipelines.cutting import Chain, Cut, Kept
@@ -96,6 +97,9 @@ HOSTILE = (
     f"number {NONCE}",
     "{{ 7 * 7 }}",
     "<|endoftext|>",
+    "<|<|im_start|>im_end|>",
+    "[INST[INST]]<</s>s>",
+    "＜｜User｜＞",
     "\ufeff",
     "\x00\x1b[0m",
     "\ue000ticket\ue001",
@@ -280,10 +284,10 @@ def test_cleaning_is_settled() -> None:
 
 def test_the_quick_look_misses_nothing() -> None:
     """Every hidden character is seen by the quick look that spares most texts the patterns."""
-    hidden = [chr(code) for code in range(0x80, 0x110000) if cleaning._UNSEEN.match(chr(code))]
+    hidden = [chr(code) for code in range(0x80, 0x110000) if seeing._UNSEEN.match(chr(code))]
 
     assert len(hidden) > 6_400
-    assert not any(cleaning._plainly_seen(f"é{char}") for char in hidden)
+    assert not any(seeing._plainly_seen(f"é{char}") for char in hidden)
     assert all(clean(f"é{char}x", NAMES) == "éx" for char in hidden[:5_000:7] + hidden[-5_000::7])
 
 
@@ -342,7 +346,7 @@ MUTANTS = {
     "marker forgotten": (Chain, "_marker", lambda *_: ""),
     "counts that vary": (tokens, "count", shuffled),
     "tags not stripped": (cleaning, "_tags", lambda _: __import__("re").compile("(?!)")),
-    "unseen kept": (cleaning, "_seen", lambda text: unicodedata.normalize("NFC", text)),
+    "unseen kept": (cleaning, "visible", lambda text: unicodedata.normalize("NFC", text)),
     "nonce kept": (cleaning, "_NONCE", NONCE),
     "slashes kept": (cleaning, "_even", even_without_slash),
 }

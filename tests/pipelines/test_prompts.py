@@ -125,6 +125,7 @@ def test_sums_are_exact_for_random_templates() -> None:
         alone = tokens.count(prompt.system) + sum(tokens.count(part) for part in outside.split("\0"))
 
         assert receipt.instructions == alone
+        assert prompt.tokens == tokens.count(prompt.system) + tokens.count(prompt.user)
 
 
 PROBLEMS = [

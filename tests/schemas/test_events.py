@@ -5,7 +5,7 @@ The envelope, held against the CloudEvents project's own package.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -86,6 +86,24 @@ def test_both_forms_come_back_equal(event: Event) -> None:
     assert Event.from_kafka(headers, value) == event
 
 
+@given(event=EVENTS)
+def test_its_json_data_is_what_its_json_says(event: Event) -> None:
+    """
+    What expressions see was never written and read again, and is the same.
+    """
+    assert json.loads(event.to_json()) == event.to_data()
+
+
+def test_data_of_other_kinds_becomes_json_data_at_once() -> None:
+    """
+    A date that YAML has read is text from then on, as it will be on the bus.
+    """
+    fields = {"id": "1", "source": "s", "type": "t", "subject": "1", "time": datetime.now(UTC)}
+    event = Event.model_validate({**fields, "data": {"day": date(2026, 1, 5)}})
+
+    assert event.data == {"day": "2026-01-05"}
+
+
 def test_a_foreign_record_is_read_in_both_modes() -> None:
     """
     Events written by the reference package become ours, structured or binary.
@@ -157,3 +175,24 @@ def test_rubbish_is_a_value_error() -> None:
         for headers in ([], [("content-type", b"application/cloudevents+json")], [("ce_id", b"\xff")]):
             with pytest.raises(ValueError):
                 Event.from_kafka(headers, value)
+
+
+def test_a_copy_with_another_value_says_so_everywhere() -> None:
+    """
+    What was worked out for the event it was made from is not kept.
+    """
+    event = Event(
+        id="1",
+        source="https://acme.example",
+        type="ticket.created",
+        subject="7",
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        data={},
+    )
+    event.to_data()["subject"] = "spoilt"
+    copied = event.model_copy(update={"ownwrite": "actor=1"})
+
+    assert "ownwrite" not in event.to_data()
+    assert event.to_data()["subject"] == event.subject
+    assert copied.to_data()["ownwrite"] == "actor=1"
+    assert copied != event

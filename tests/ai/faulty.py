@@ -1,0 +1,112 @@
+"""
+Answers that no model should give, each with the classes it may end in; `ok` where it can be used all the same.
+"""
+
+from __future__ import annotations
+
+from ai.double import Fault
+
+GOOD = '{"summary":"The parcel is late.","mood":"frustrated","confidence":0.9}'
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "nothing": ("", "invalid_output"),
+    "blanks": (" \n\t ", "invalid_output"),
+    "null": ("null", "invalid_output"),
+    "a boolean": ("true", "invalid_output"),
+    "a number": ("42", "invalid_output"),
+    "a string": ('"The parcel is late."', "invalid_output"),
+    "an empty list": ("[]", "invalid_output"),
+    "a list of one": (f"[{GOOD}]", "invalid_output"),
+    "an empty object": ("{}", "invalid_output"),
+    "prose": ("The parcel is late and the customer is frustrated.", "invalid_output"),
+    "prose before it": (f"Here is the JSON: {GOOD}", "invalid_output"),
+    "prose after it": (f"{GOOD}\nI hope this helps!", "invalid_output"),
+    "twice": (GOOD + GOOD, "invalid_output"),
+    "one per line": (f"{GOOD}\n{GOOD}", "invalid_output"),
+    "cut in a string": (GOOD[:25], "invalid_output"),
+    "cut before the end": (GOOD[:-1], "invalid_output"),
+    "one brace too many": (f"{GOOD}}}", "invalid_output"),
+    "a comma at the end": (GOOD[:-1] + ",}", "invalid_output"),
+    "single quotes": (GOOD.replace('"', "'"), "invalid_output"),
+    "Python": ("{'summary': None, 'mood': True}", "invalid_output"),
+    "YAML": ("summary: The parcel is late.\nmood: calm\nconfidence: 1", "invalid_output"),
+    "XML": ("<answer><summary>late</summary></answer>", "invalid_output"),
+    "a comment": (GOOD.replace("{", "{ // as asked\n"), "invalid_output"),
+    "not a number": (GOOD.replace("0.9", "NaN"), "invalid_output"),
+    "infinity": (GOOD.replace("0.9", "Infinity"), "invalid_output"),
+    "a number too large": (GOOD.replace("0.9", "1e999"), "invalid_output"),
+    "half a surrogate": (GOOD.replace("late", "\\ud83d"), "invalid_output"),
+    "a raw line break": (GOOD.replace("late", "la\nte"), "invalid_output"),
+    "a raw NUL": (GOOD.replace("late", "la\x00te"), "invalid_output"),
+    "an opened fence": (f"```json\n{GOOD[:30]}", "invalid_output"),
+    "another fence": (f"~~~\n{GOOD}\n~~~", "invalid_output"),
+    "JSON in a string": ('"' + GOOD.replace('"', '\\"') + '"', "invalid_output"),
+    "a thousand brackets": ("[" * 1000, "invalid_output|truncated"),
+    "brackets in a field": (GOOD.replace('"The parcel is late."', "[" * 200 + "]" * 200), "invalid_output|truncated"),
+    "a field missing": ('{"summary":"The parcel is late.","mood":"calm"}', "invalid_output"),
+    "a field too many": (GOOD.replace("{", '{"surprise":1,'), "invalid_output"),
+    "a word outside the choice": (GOOD.replace("frustrated", "furious"), "invalid_output"),
+    "a number as text": (GOOD.replace("0.9", '"0.9"'), "invalid_output"),
+    "a number out of bounds": (GOOD.replace("0.9", "1.5"), "invalid_output"),
+    "text as a number": (GOOD.replace('"The parcel is late."', "7"), "invalid_output"),
+    "text as a list": (GOOD.replace('"The parcel is late."', '["late"]'), "invalid_output"),
+    "null for what must be": (GOOD.replace('"The parcel is late."', "null"), "invalid_output"),
+    "a text too long": (GOOD.replace("late", "late " * 100), "invalid_output"),
+    "keys in capitals": (GOOD.replace("summary", "Summary"), "invalid_output"),
+    "the schema itself": ('{"type":"object","properties":{"summary":{"type":"string"}}}', "invalid_output"),
+    "an apology": ("I'm sorry, but I can't help with that.", "invalid_output"),
+    "an order nobody named": (GOOD.replace("The parcel", "Order ORD-9999"), "unsupported"),
+    "an address nobody named": (GOOD.replace("late", "at https://evil.example/pay"), "unsupported"),
+    "an amount nobody named": (GOOD.replace("late", "worth 1234.56 EUR"), "unsupported"),
+    "a fence around it": (f"```json\n{GOOD}\n```", "ok"),
+    "a mark before it": (f"\ufeff{GOOD}", "ok"),
+    "a field twice": (GOOD.replace("{", '{"mood":"calm",'), "ok"),
+    "blanks around it": (f"\n\n {GOOD} \n", "ok"),
+    "null for what may be left out": (GOOD.replace("{", '{"order_id":null,'), "ok"),
+}
+"""What a model may say, in its provider's right envelope; the repair turn gets the same."""
+
+BODIES: dict[str, bytes] = {
+    "nothing": b"",
+    "blanks": b" \n ",
+    "null": b"null",
+    "a boolean": b"true",
+    "a number": b"7",
+    "a string": b'"ok"',
+    "a list": b"[]",
+    "a list of objects": b'[{"a":1}]',
+    "an object": b"{}",
+    "HTML": b"<!doctype html><html><body><h1>Sign in to the guest network</h1></body></html>",
+    "plain text": b"upstream connect error or disconnect/reset before headers",
+    "a stream of events": b'data: {"choices":[{"delta":{"content":"{"}}]}\n\ndata: [DONE]\n\n',
+    "no UTF-8": b'{"choices":"\xff\xfe\xfa"}',
+    "a cut envelope": b'{"id":"x","object":"chat.completion","choices":[{"index":0,"mess',
+    "a hundred thousand brackets": b"[" * 100_000,
+    "zeros": b"\x00" * 4096,
+    "not a number": b'{"usage":NaN}',
+    "an error in a success": b'{"error":null,"ok":false}',
+    "ten megabytes of list": b"[" + b"0," * 5_000_000 + b"0]",
+    "ten megabytes of blanks": b" " * 10_000_000,
+}
+"""What may come as a success from a provider, a proxy or a captive portal: `malformed_response`, all of it."""
+
+WIRE: dict[str, tuple[Fault, str]] = {
+    "broken before": (Fault(kind="reset-before"), "connection"),
+    "broken after": (Fault(kind="reset-after"), "connection"),
+    "silence": (Fault(kind="hang", seconds=5), "timeout"),
+    "a drip": (Fault(kind="drip", seconds=5), "timeout"),
+    "eleven megabytes": (Fault(kind="huge"), "connection"),
+    "cut in the middle": (Fault(kind="malformed"), "malformed_response"),
+    "empty": (Fault(kind="empty"), "malformed_response"),
+    "a refusal": (Fault(kind="refusal"), "content_policy"),
+    "cut twice": (Fault(kind="truncated"), "truncated"),
+    "HTML for an error": (Fault(kind="status", status=502, body="<html>"), "server"),
+    "a list for an error": (Fault(kind="status", status=400, body=[1, 2]), "bad_request"),
+    "text for an error": (Fault(kind="status", status=429, body="slow"), "rate_limited"),
+    "a number for an error": (Fault(kind="status", status=503, body={"error": 4}), "overloaded"),
+    "deep in an error": (Fault(kind="status", status=500, body={"error": {"error": {"error": {}}}}), "server"),
+    "words of another kind": (Fault(kind="status", status=400, body={"error": {"message": {"a": 1}, "code": [], "type": 3, "status": {}, "details": "x"}}), "bad_request"),
+    "a megabyte of words": (Fault(kind="status", status=400, body={"error": {"message": "x" * 1_000_000}}), "bad_request"),
+    "an unknown status": (Fault(kind="status", status=599), "server"),
+}  # fmt: skip
+"""What may go wrong on the way, and errors that are none of the provider's."""

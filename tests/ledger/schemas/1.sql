@@ -1,0 +1,266 @@
+-- The ledger on SQLite: what happened and what it cost.
+--
+-- Ids (run, call, answer, worker, token) are 16-byte blobs, hex at the Python edge. Times are UTC
+-- milliseconds, money is micro-USD, JSON is text. `counter` in meta gives every fence and every seq,
+-- so both only ever grow, also over lanes that came and went.
+
+-- Facts about the ledger itself: schema, secret, counter, horizon, topic partition counts.
+CREATE TABLE meta (
+    name  TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One process and its lease. lease_until is CLOCK_BOOTTIME of the boot named by boot_id.
+CREATE TABLE workers (
+    worker      BLOB PRIMARY KEY,
+    name        TEXT NOT NULL,
+    host        TEXT NOT NULL,
+    boot_id     TEXT NOT NULL,
+    started_at  INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('alive', 'dead'))
+) STRICT, WITHOUT ROWID;
+
+-- What is ordered, claimed and fenced. head is the oldest run that holds the lane; due_at and gate
+-- mirror it, so that picking up reads this table only. The row goes when nothing holds the lane.
+CREATE TABLE lanes (
+    tenant   TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    lane     TEXT NOT NULL,
+    fence    INTEGER NOT NULL,
+    worker   BLOB,
+    token    BLOB,                     -- the claim that won it: a repeated claim finds itself here
+    head     BLOB NOT NULL,
+    head_seq INTEGER NOT NULL,
+    due_at   INTEGER,
+    gate     TEXT,
+    PRIMARY KEY (tenant, pipeline, lane)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lanes_due  ON lanes (pipeline, due_at, head_seq) WHERE worker IS NULL AND due_at IS NOT NULL;
+CREATE INDEX lanes_gate ON lanes (pipeline, gate, head_seq)   WHERE worker IS NULL AND gate IS NOT NULL;
+CREATE INDEX lanes_of   ON lanes (worker)                     WHERE worker IS NOT NULL;
+CREATE INDEX lanes_won  ON lanes (token)                      WHERE token IS NOT NULL;
+
+-- One event through one pipeline; the id is sha256(tenant, pipeline, source, event id).
+CREATE TABLE runs (
+    run           BLOB PRIMARY KEY,
+    tenant        TEXT NOT NULL,
+    pipeline      TEXT NOT NULL,
+    lane          TEXT NOT NULL,
+    seq           INTEGER NOT NULL,
+    source        TEXT NOT NULL,
+    event_id      TEXT NOT NULL,
+    subject       TEXT NOT NULL,
+    body_hash     TEXT NOT NULL,
+    generation    INTEGER NOT NULL DEFAULT 0,
+    state         TEXT NOT NULL CHECK (state IN ('running', 'waiting', 'aside', 'final')),
+    fence         INTEGER NOT NULL DEFAULT 0,
+    reason        TEXT,
+    due_at        INTEGER,
+    gate          TEXT,
+    attempts      INTEGER NOT NULL DEFAULT 0,
+    first_due     INTEGER,             -- settle: when the burst's first member was due
+    burst_until   INTEGER,             -- settle: the burst ends here at the latest
+    verdict       TEXT,
+    superseded_by BLOB,
+    error         TEXT,
+    redelivered   INTEGER NOT NULL DEFAULT 0,
+    config_hash   TEXT NOT NULL,
+    topic         TEXT NOT NULL,
+    part          INTEGER NOT NULL,
+    off           INTEGER NOT NULL,
+    bus_time      INTEGER NOT NULL,
+    created_at    INTEGER NOT NULL,
+    started_at    INTEGER,
+    finished_at   INTEGER,
+    cost          INTEGER NOT NULL DEFAULT 0,
+    CHECK ((state = 'final') = (verdict IS NOT NULL))
+) STRICT;
+CREATE UNIQUE INDEX runs_one_running ON runs (tenant, pipeline, lane) WHERE state = 'running';
+CREATE INDEX runs_lane     ON runs (tenant, pipeline, lane, seq) WHERE state IN ('running', 'waiting');
+CREATE INDEX runs_newest   ON runs (created_at DESC, seq DESC);
+CREATE INDEX runs_pipeline ON runs (pipeline, created_at DESC, seq DESC);
+CREATE INDEX runs_verdict  ON runs (pipeline, verdict, finished_at DESC);
+CREATE INDEX runs_subject  ON runs (subject, created_at DESC);
+CREATE INDEX runs_aside    ON runs (pipeline, reason) WHERE state = 'aside';
+CREATE INDEX runs_prune    ON runs (finished_at) WHERE state = 'final';
+
+-- The event of every waiting and aside run, and of final runs where it was kept for people.
+CREATE TABLE bodies (
+    run     BLOB PRIMARY KEY,
+    body    BLOB NOT NULL,
+    headers TEXT                       -- JSON; bus headers that are not part of the event
+) STRICT;
+
+-- Identity after the details were pruned.
+CREATE TABLE seen (
+    run         BLOB PRIMARY KEY,
+    body_hash   TEXT NOT NULL,
+    verdict     TEXT NOT NULL,
+    finished_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_prune ON seen (finished_at);
+
+-- The ask, a delivery by its name, or a lookup worth remembering.
+CREATE TABLE steps (
+    run        BLOB NOT NULL,
+    step       TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    kind       TEXT NOT NULL CHECK (kind IN ('ask', 'write', 'lookup')),
+    class      TEXT NOT NULL CHECK (class IN ('keyed', 'read-back', 'blind', 'ai')),
+    state      TEXT NOT NULL CHECK (state IN ('intent', 'done', 'failed', 'unknown')),
+    fence      INTEGER NOT NULL,
+    token      BLOB NOT NULL,          -- the begin that won it: a repeated begin finds itself here
+    doubt      INTEGER NOT NULL,       -- 1 when an attempt before this one may have taken effect
+    attempts   INTEGER NOT NULL,
+    idem_key   TEXT NOT NULL,
+    input_hash TEXT NOT NULL,
+    first_at   INTEGER NOT NULL,       -- of the first begin
+    intent_at  INTEGER NOT NULL,       -- of the last begin that could send a request
+    timeout_ms INTEGER NOT NULL,
+    result     TEXT,
+    receipt    TEXT,
+    ended_at   INTEGER,
+    PRIMARY KEY (run, step, generation)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX steps_open ON steps (run) WHERE state = 'intent';
+
+-- What actions change in other systems: stored before the request, so that its echo is recognised.
+CREATE TABLE writes (
+    connection TEXT NOT NULL,
+    record     TEXT NOT NULL,
+    run        BLOB NOT NULL,
+    step       TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    pipeline   TEXT NOT NULL,
+    fields     TEXT NOT NULL,          -- JSON object: field name to hash of the value written
+    value_hash TEXT NOT NULL,
+    version    TEXT,
+    state      TEXT NOT NULL CHECK (state IN ('open', 'done', 'unknown')),
+    at         INTEGER NOT NULL,
+    PRIMARY KEY (connection, record, run, step, generation)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX writes_record ON writes (connection, record, at DESC);
+CREATE INDEX writes_run    ON writes (run, step, generation);
+
+-- Paid answers that came after their worker had lost the lane.
+CREATE TABLE answers (
+    answer      BLOB PRIMARY KEY,
+    run         BLOB NOT NULL,
+    step        TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
+    ask_hash    TEXT NOT NULL,
+    schema_hash TEXT NOT NULL,
+    body        TEXT NOT NULL,
+    receipt     TEXT,
+    late        INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX answers_step ON answers (run, step, generation, ask_hash);
+
+-- One request to a model provider. entry is the whole ModelCall; the columns are for sums.
+CREATE TABLE calls (
+    call          BLOB PRIMARY KEY,
+    run           BLOB NOT NULL,
+    step          TEXT NOT NULL,
+    rung          INTEGER NOT NULL,
+    attempt       INTEGER NOT NULL,
+    model         TEXT NOT NULL,
+    provider      TEXT NOT NULL,
+    outcome       TEXT NOT NULL,       -- ok, an error class, or what the ledger booked itself: lost, swept
+    tokens_in     INTEGER NOT NULL,
+    tokens_out    INTEGER NOT NULL,
+    tokens_cached INTEGER NOT NULL,
+    cost          INTEGER NOT NULL,
+    latency_ms    INTEGER NOT NULL,
+    late          INTEGER NOT NULL,
+    at            INTEGER NOT NULL,
+    entry         TEXT NOT NULL        -- JSON
+) STRICT;
+CREATE INDEX calls_run ON calls (run, at);
+CREATE INDEX calls_at  ON calls (at);
+
+-- Money per scope and period; the limit comes with each statement, from the configuration.
+CREATE TABLE budgets (
+    scope    TEXT NOT NULL,
+    period   TEXT NOT NULL,
+    spent    INTEGER NOT NULL DEFAULT 0,
+    reserved INTEGER NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+    PRIMARY KEY (scope, period)
+) STRICT, WITHOUT ROWID;
+
+-- One provider call's claim on money: held, then settled, released or swept, once; a swept one may
+-- be corrected once, by the answer that came after all.
+CREATE TABLE reservations (
+    call     BLOB PRIMARY KEY,
+    tenant   TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    lane     TEXT NOT NULL,
+    fence    INTEGER NOT NULL,
+    run      BLOB NOT NULL,
+    step     TEXT NOT NULL,
+    amount   INTEGER NOT NULL CHECK (amount >= 0),
+    rows     TEXT NOT NULL,            -- JSON list of [scope, period]
+    state    TEXT NOT NULL CHECK (state IN ('held', 'settled', 'released', 'swept', 'corrected')),
+    booked   INTEGER NOT NULL DEFAULT 0,
+    at       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX reservations_held ON reservations (tenant, pipeline, lane) WHERE state = 'held';
+CREATE INDEX reservations_run  ON reservations (run);
+
+-- Budget thresholds that were passed, each reported once.
+CREATE TABLE alerts (
+    scope     TEXT NOT NULL,
+    period    TEXT NOT NULL,
+    threshold TEXT NOT NULL,
+    at        INTEGER NOT NULL,
+    sent_at   INTEGER,
+    PRIMARY KEY (scope, period, threshold)
+) STRICT, WITHOUT ROWID;
+
+-- What runs wait at while a budget, a connection or a model is shut. No row: open.
+CREATE TABLE gates (
+    gate       TEXT PRIMARY KEY,
+    state      TEXT NOT NULL CHECK (state IN ('open', 'shut', 'probing')),
+    reason     TEXT NOT NULL,
+    since      INTEGER NOT NULL,
+    probe_at   INTEGER NOT NULL,
+    probe_run  BLOB,
+    probing_at INTEGER                 -- when the present probe was sent
+) STRICT, WITHOUT ROWID;
+
+-- Where each pipeline stands on the bus, beside the bus' own memory.
+CREATE TABLE positions (
+    pipeline TEXT NOT NULL,
+    topic    TEXT NOT NULL,
+    part     INTEGER NOT NULL,
+    next_off INTEGER NOT NULL,
+    epoch    INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, topic, part)
+) STRICT, WITHOUT ROWID;
+
+-- Where each pull source stands; lane `source:<connection>`.
+CREATE TABLE cursors (
+    lane   TEXT PRIMARY KEY,
+    fence  INTEGER NOT NULL,
+    cursor BLOB NOT NULL,
+    at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What must leave at least once: dead letters to the bus, alerts, completion webhooks.
+CREATE TABLE outbox (
+    id         BLOB PRIMARY KEY,
+    kind       TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    sent_at    INTEGER
+) STRICT;
+CREATE INDEX outbox_unsent ON outbox (created_at) WHERE sent_at IS NULL;
+
+-- The text of every configuration a run was made with.
+CREATE TABLE configs (
+    config_hash TEXT PRIMARY KEY,
+    body        TEXT NOT NULL,
+    first_seen  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
