@@ -5,10 +5,16 @@ PYTHON_IN := $(VENV)/bin/python
 # Written once a lock is installed: a set-up is done again only when its lock changes.
 RUNNABLE := $(VENV)/.runnable
 INSTALLED := $(VENV)/.installed
-# At most so many test processes at once, never more than there are cores.
-WORKERS ?= 8
+# So many test processes at once: one more than there are cores, as some of them mostly wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Which tests: make test TESTS=tests/bus
 TESTS ?= tests
+# Which hubs to kill and how often: make crash COMBINATION=kafka-postgres FAULTS=50 SEED=1
+COMBINATION ?= all
+FAULTS ?= 200
+SEED ?=
+# The demo over a real Kafka: make demo KAFKA=1
+KAFKA ?=
 # Recorded GitHub webhooks: make journey-github PAYLOADS=folder
 PAYLOADS ?=
 
@@ -17,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo kafka test check format bench build docs journey-github lock clean
+.PHONY: help setup demo kafka test churn check format bench crash build docs journey-github lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -26,14 +32,17 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## install everything into .venv, as locked
 
-demo: $(RUNNABLE) ## show it: no account, no key, no network
-	@$(VENV)/bin/penstock demo
+demo: $(RUNNABLE) ## show it: no account, no key, no network; over a real Kafka with KAFKA=1 (Java 17, Maven)
+	@$(if $(filter-out 0,$(KAFKA)),$(PYTHON_IN) -m console.demo.on_kafka,$(VENV)/bin/penstock demo)
 
 kafka: $(RUNNABLE) ## run a real Kafka on 127.0.0.1:9092 until Ctrl-C; needs Java 17 and Maven
 	@$(PYTHON_IN) -m bus.broker
 
 test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus
-	@$(PYTHON_IN) -m pytest -q -n auto --maxprocesses $(WORKERS) $(TESTS)
+	@$(PYTHON_IN) -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
+
+churn: $(INSTALLED) ## let workers on a real Kafka come, go and die for SECONDS, 120 by default; needs PostgreSQL too
+	@PENSTOCK_CHURN=$(or $(SECONDS),120) $(PYTHON_IN) -m pytest -q -s tests/engine/test_churn.py
 
 check: $(INSTALLED) ## lint, formatting, types, who may import whom
 	@$(VENV)/bin/ruff check .
@@ -46,10 +55,14 @@ format: $(INSTALLED) ## mend lint and formatting
 	@$(VENV)/bin/ruff format .
 
 bench: $(INSTALLED) ## measure what we promise about speed, as ratios
-	@missed=0; for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
+	@missed=0; for file in $$(grep -l '^if __name__' benchmarks/*.py) benchmarks/engine; do \
 		name=$${file#benchmarks/}; \
 		$(PYTHON_IN) -m benchmarks.$${name%.py} || missed=1; \
 	done; exit $$missed
+
+crash: $(INSTALLED) ## kill hubs, brokers and ledgers at length, and count what became of it
+	@$(PYTHON_IN) -m tests.crash --combination "$(COMBINATION)" --faults "$(FAULTS)" --seed "$(SEED)" \
+		--results tests/crash/results
 
 build: $(INSTALLED) ## build dist/*.tar.gz and, from it, dist/*.whl
 	@$(PYTHON_IN) -m build --no-isolation
