@@ -5,6 +5,7 @@ One structured log entry per model call, and one span where spans are wanted, in
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -36,7 +37,7 @@ def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int) -> dic
     """
     Return what is known of *call* under its public names; what is not known is absent.
     """
-    server = urlsplit(spec.url) if spec.url else None
+    host, port = _server(spec.url) if spec.url else (None, None)
     known = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": NAMES.get(call.provider, call.provider),
@@ -52,8 +53,8 @@ def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int) -> dic
         "gen_ai.usage.cache_creation.input_tokens": call.usage.cache_write or None,
         "gen_ai.usage.reasoning.output_tokens": call.usage.reasoning or None,
         "error.type": None if call.outcome == "ok" else call.outcome,
-        "server.address": server.hostname if server else None,
-        "server.port": (server.port or _PORTS.get(server.scheme)) if server else None,
+        "server.address": host,
+        "server.port": port,
         "penstock.pipeline": claim.pipeline,
         "penstock.run": claim.run,
         "penstock.step": call.step,
@@ -65,3 +66,9 @@ def attributes(call: ModelCall, claim: Claim, spec: ModelSpec, room: int) -> dic
         "penstock.late": call.late or None,
     }
     return {name: value for name, value in known.items() if value is not None}
+
+
+@lru_cache(maxsize=256)
+def _server(url: str) -> tuple[str | None, int | None]:
+    server = urlsplit(url)
+    return server.hostname, server.port or _PORTS.get(server.scheme)

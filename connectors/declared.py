@@ -55,6 +55,10 @@ class DeclaredConnector:
         self.samples: Sequence[Sample] = tuple(_sample(rule, folder) for rule in manifest.samples)
         self._settled = settled
         self._clock = clock
+        self._proof: tuple[str, Mapping[str, str]] | None = None
+        """The headers of every request, and the secret they were made with."""
+        self._told: tuple[list[str], list[str]] | None = None
+        """Every secret, and with them what such headers say."""
         self.edge = Edge(
             settled.values[manifest.url],
             headers=self._headers,
@@ -120,7 +124,7 @@ class DeclaredConnector:
         """
         Return why *event* is our own write; None when it is not.
         """
-        scope = {"event": event.to_data(), "acts_as": self.acts_as}
+        scope = {"event": event.plain, "acts_as": self.acts_as}
         for rule in self.manifest.own:
             if truth(rule, scope):
                 by_actor = self.acts_as is not None and event.actor == self.acts_as
@@ -210,10 +214,17 @@ class DeclaredConnector:
         return names_in(record, self.manifest.records)
 
     def _headers(self) -> Mapping[str, str]:
-        return {**self.manifest.headers, **self.manifest.auth.headers(self._settled)}
+        auth = self.manifest.auth
+        newest = self._settled.secrets(auth.setting)[0]
+        if self._proof is None or self._proof[0] != newest:
+            self._proof = newest, {**self.manifest.headers, **auth.headers(self._settled)}
+        return self._proof[1]
 
     def _secrets(self) -> list[str]:
-        return [*self.manifest.auth.told(self._settled), *self._settled.revealed()]
+        revealed = self._settled.revealed()
+        if self._told is None or self._told[0] != revealed:
+            self._told = revealed, [*self.manifest.auth.told(self._settled), *revealed]
+        return self._told[1]
 
 
 def _sample(rule: SampleRule, folder: Path) -> Sample:

@@ -94,6 +94,8 @@ class Settled:
         self._known: dict[SecretRef, tuple[Secret, ...]] = {}
         self._held: dict[str, list[Secret]] = {name: [] for name in self._refs}
         """What was in our hands of each setting, newest first: a system may repeat an old one yet."""
+        self._texts: dict[str, tuple[tuple[Secret, ...], tuple[str, ...]]] = {}
+        """What each setting was resolved to last, and its texts: every request asks for them."""
         self.values: dict[str, str] = {}
         """Everything that is not secret; what expressions see as `settings`."""
         plain = {name: setting for name, setting in declared.items() if not setting.secret}
@@ -113,8 +115,11 @@ class Settled:
         for ref in others:
             with contextlib.suppress(SecretAway):
                 found += self._get(ref)
-        self._hold(name, found)
-        return tuple(dict.fromkeys(secret.reveal() for secret in found))
+        known = self._texts.get(name)
+        if known is None or known[0] != found:
+            self._hold(name, found)
+            known = self._texts[name] = found, tuple(dict.fromkeys(secret.reveal() for secret in found))
+        return known[1]
 
     def refused(self, name: str) -> None:
         """

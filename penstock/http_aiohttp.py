@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,7 +131,7 @@ class AiohttpHttp:
             allow_redirects=False,
         ) as answer:
             raw = await _limited(answer.content, max_body)
-            headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
+            headers = _named(answer.raw_headers)
             return answer.status, headers, _decoded(raw, headers.get("content-encoding", ""), max_body)
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -167,6 +167,17 @@ def _trusted() -> ssl.SSLContext:
 def _headers(request: Request) -> dict[str, str]:
     headers = {"accept-encoding": "gzip"}
     headers |= {name: value for name, value in request.headers.items() if name not in _OURS}
+    return headers
+
+
+def _named(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """
+    Return headers as they came by their lower-case names, repeated ones joined.
+    """
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("utf-8", "surrogateescape").lower(), value.decode("utf-8", "surrogateescape")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
 
 

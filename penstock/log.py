@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -25,6 +26,7 @@ LEVELS = ("debug", "info", "warning", "error")
 _INDISCREET = ("botocore", "urllib3")  # at `debug` they log whole answers, before we know what is secret in them
 _CHATTY = ("aiohttp", "asyncio", "httpx", "uvicorn")  # their news is no news of ours
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+_PLAIN = frozenset({int, float, bool, type(None)})
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -40,14 +42,18 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": f"{_second(int(record.created))}.{int(record.created % 1 * 1000):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self._redactor.hide(_message(record)),
             **self._which,
         }
-        for name, value in _extra(record).items():
-            line.setdefault(name, _hidden(value, self._redactor))
+        hide = self._redactor.hide
+        for name, value in vars(record).items():
+            if name in _STANDARD or name in line:
+                continue
+            kind = type(value)
+            line[name] = hide(value) if kind is str else value if kind in _PLAIN else _hidden(value, self._redactor)
         if error := _error(self, record):
             line["error"] = self._redactor.hide(error)
         return _encoded(line)
@@ -91,6 +97,9 @@ def configure(
     people = not as_json if as_json is not None else out.isatty()
     handler = logging.StreamHandler(out)
     handler.setFormatter(Lines(redactor, process) if people else JsonLines(redactor, process))
+    # What our lines never say need not be found out; `logging`'s own documentation names these switches.
+    logging._srcfile = None  # noqa: SLF001
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(chosen.upper())
@@ -135,6 +144,11 @@ def _time(record: logging.LogRecord) -> datetime:
     return datetime.fromtimestamp(record.created, UTC)
 
 
+@lru_cache(maxsize=4)
+def _second(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def _message(record: logging.LogRecord) -> str:
     """
     Return the message; a call with wrong arguments is still told, as logging must not fail the work.
@@ -143,10 +157,6 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
         return f"{record.msg!s} {record.args!r}"
-
-
-def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
 def _hidden(value: Any, redactor: Redactor) -> Any:

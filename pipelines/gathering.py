@@ -48,7 +48,10 @@ class Gathering:
         """
         Return what each section found; raises the error of the first section that needs its data in vain.
         """
-        for name, section in self._context.sections.items():
+        sections = self._context.sections
+        if all(section.fetch is None for section in sections.values()):
+            return {name: self._in_the_event(name, section) for name, section in sections.items()}
+        for name, section in sections.items():
             earlier = dict(self._tasks)
             self._tasks[name] = asyncio.create_task(self._found(name, section, earlier))
         try:
@@ -62,14 +65,18 @@ class Gathering:
         return {name: task.result() for name, task in self._tasks.items()}
 
     async def _found(self, name: str, section: Section, earlier: Mapping[str, asyncio.Task[Found]]) -> Found:
+        if section.fetch is None:
+            return self._in_the_event(name, section)
         try:
-            if section.fetch is None:
-                return self._given(section)
             return await self._looked_up(section, section.fetch, earlier)
         except (EdgeError, MissingField, EvaluationError) as error:
-            if section.optional:
-                return Found(data=None, note=_reason(error, section))
-            raise _placed(error, name) from error
+            return _without(error, name, section)
+
+    def _in_the_event(self, name: str, section: Section) -> Found:
+        try:
+            return self._given(section)
+        except (MissingField, EvaluationError) as error:
+            return _without(error, name, section)
 
     def _given(self, section: Section) -> Found:
         if section.from_ is None:
@@ -105,6 +112,15 @@ def _bounded(items: list[Any], section: Section) -> list[Any]:
     if section.newest is not None:
         return items[: -section.newest - 1 : -1]  # events list the oldest first, lookups the newest
     return items[: section.first] if section.first is not None else items
+
+
+def _without(error: PenstockError, name: str, section: Section) -> Found:
+    """
+    Return that an optional section has nothing, because of *error*; raise it when it must have something.
+    """
+    if section.optional:
+        return Found(data=None, note=_reason(error, section))
+    raise _placed(error, name) from error
 
 
 def _reason(error: PenstockError, section: Section) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import orjson
@@ -78,20 +78,25 @@ class Event(BaseModel):
         """
         Return the structured JSON form.
         """
-        return orjson.dumps(self.to_data())
+        return orjson.dumps(self.plain)
 
     def to_data(self) -> dict[str, Any]:
         """
         Return the structured JSON form as JSON data; `data` in it is the event's own, to be read only.
         """
-        return dict(self._plain)
+        return dict(self.plain)
 
-    @cached_property
-    def _plain(self) -> dict[str, Any]:
+    @property
+    def plain(self) -> Mapping[str, Any]:
         """
-        The event as data, made once: expressions ask for it a dozen times while it runs.
+        The same, made once and only to be read: expressions ask for it a dozen times while the event runs.
         """
-        return self._attributes() | {"datacontenttype": self.datacontenttype, "data": self.data}
+        held = self.__dict__
+        found: dict[str, Any] | None = held.get("_plain")
+        if found is None:
+            found = self._attributes() | {"datacontenttype": self.datacontenttype, "data": self.data}
+            held["_plain"] = found
+        return found
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """

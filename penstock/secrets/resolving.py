@@ -68,6 +68,8 @@ class Secrets:
         A store may give two for one reference: the secret and, for a while after a rotation, the one before.
         """
         several = refs.refs if isinstance(refs, SecretRefs) else (refs,)
+        if len(several) == 1 and not several[0].remote:
+            return (self.get(several[0]),)
         found = [*self._live(several[0])]
         for ref in several[1:]:
             with contextlib.suppress(MissingSecret, SecretAway):
