@@ -27,7 +27,7 @@ from engine.relief import Relief
 from engine.resignation import LOOK_EVERY, Resignation
 from engine.runner import Runner
 from engine.settling import Settling
-from engine.slots import Slots
+from engine.slots import Seats, Slots
 from engine.topics import lost_by
 from engine.turnstile import Turnstile
 from engine.waiting import Waiting
@@ -78,6 +78,7 @@ class Executor:
         self._clock = clock
         self._topic = topic
         self._slots = Slots(in_flight, 2 * len(runners))
+        self._seats = Seats(self._slots, in_flight)
         self._ready: dict[str, list[tuple[int, str]]] = {name: [] for name in self._intakes}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -247,19 +248,29 @@ class Executor:
         self._dispatch()
 
     def _spawn(self, party: Party, run: str, work: Coroutine[Any, Any, None]) -> None:
-        self._slots.take(party)
         self._turnstile.begins(party[0], run)
         task = asyncio.create_task(work)
         self._tasks.add(task)
+        self._seats.take(task, party)
         task.add_done_callback(partial(self._ended, party, run))
 
     def _ended(self, party: Party, run: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._turnstile.ended(party[0], run)
-        self._slots.give_back(party)
+        self._seats.leave(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a run ended unforeseen", exc_info=error)
-        self._waiting.wake()
+        self._room_came()
+
+    def _leaving(self) -> None:
+        """
+        Free the place of the run that is under way here: another may ask its model while the ledger keeps the end.
+        """
+        if self._seats.leave_early(asyncio.current_task()):
+            self._room_came()
+
+    def _room_came(self) -> None:
+        self._waiting.room_came()
         self._dispatch()
 
     async def _work(self, lane: Lane, item: Item) -> None:
@@ -320,7 +331,9 @@ class Executor:
         """
         self._watch.began(claim)
         try:
-            await self._intakes[claim.pipeline].runner.handle(claim, event, body, probing=probing)
+            runner = self._intakes[claim.pipeline].runner
+            if not await runner.handle(claim, event, body, probing=probing, leaving=self._leaving):
+                self._waiting.wake()
         except Fenced:
             return False
         except Exception:

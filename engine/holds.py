@@ -55,6 +55,13 @@ class Holds:
         await self._ledger.limit({hold.gate: limits.get(hold.scope.partition("/")[0]) for hold in found})
         await self._refresh()
 
+    @property
+    def any(self) -> bool:
+        """
+        Whether runs wait for money, as far as is known here.
+        """
+        return bool(self._shut)
+
     def paused(self, pipeline: str) -> bool:
         """
         Return whether every run of *pipeline* would wait now.

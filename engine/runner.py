@@ -137,9 +137,20 @@ class Runner:
         """
         return self._ai.paces.of(self.plan.ladder.models[0])
 
-    async def handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> None:
+    async def handle(
+        self,
+        claim: Claim,
+        event: Event,
+        body: bytes,
+        *,
+        probing: str | None = None,
+        leaving: Callable[[], None] | None = None,
+    ) -> bool:
         """
-        Take the run to its next state. Raises `Fenced` when the lane was lost; nothing else.
+        Take the run to its next state; return whether nothing waits in the ledger because of it.
+
+        *leaving* is called when nobody but the ledger is needed any more. Raises `Fenced` when the lane was
+        lost; nothing else.
         """
         with self._watch.run(claim, event) as span:
             try:
@@ -148,15 +159,18 @@ class Runner:
                 raise
             except Exception as error:  # noqa: BLE001 - the outermost loop of a run: every error becomes a state
                 end = await self._state_after(error, claim, body)
-            await self._take(claim, end, span)
+            if leaving is not None:
+                leaving()
+            return await self._take(claim, end, span)
 
-    async def _take(self, claim: Claim, end: _End, span: Span | None = None) -> None:
+    async def _take(self, claim: Claim, end: _End, span: Span | None = None) -> bool:
         transition, args, keywords = end
-        await firmly(self._clock, lambda: transition(*args, **keywords))
+        last = await firmly(self._clock, lambda: transition(*args, **keywords))
         if transition == self._ledger.finish:
             self._watch.ended(claim, args[1], span)
-        else:
-            self._watch.put_off(claim, args[1] if isinstance(args[1], str) else "hold", span)
+            return bool(last)
+        self._watch.put_off(claim, args[1] if isinstance(args[1], str) else "hold", span)
+        return False
 
     async def _attempt(self, claim: Claim, event: Event, body: bytes, probing: str | None) -> _End:
         newer = await self._ledger.newer(claim) if claim.overtakable else None
@@ -340,4 +354,4 @@ class Runner:
         return self._ledger.wait, (claim, "retry", body), {"why": why, "due_at": due, "attempt": True}
 
 
-_End = tuple[Callable[..., Awaitable[None]], tuple[Any, ...], dict[str, Any]]
+_End = tuple[Callable[..., Awaitable[object]], tuple[Any, ...], dict[str, Any]]

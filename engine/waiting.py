@@ -44,12 +44,21 @@ class Waiting:
         self._start = start
         self._dispatch = dispatch
         self._news = asyncio.Event()
+        self._short = False
+        """Whether the last look found no room for some of them."""
 
     def wake(self) -> None:
         """
         Let it look at once: there may be more to do, or more room.
         """
         self._news.set()
+
+    def room_came(self) -> None:
+        """
+        Hear that a run has ended: a reason to look if the last time room or money was short.
+        """
+        if self._short or self._holds.any:
+            self._news.set()
 
     async def look(self) -> None:
         """
@@ -59,6 +68,7 @@ class Waiting:
         if await self._holds.look():
             self._dispatch()
         places = {name: found for name in self._pipelines if (found := self._room((name, "waited")))}
+        self._short = len(places) < len(self._pipelines)
         due = await self._ledger.next_due(list(places)) if places else None
         left = PICK_UP_EVERY if due is None else (due - self._clock.now_ms()) / 1000
         if left > 0:

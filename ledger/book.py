@@ -208,16 +208,17 @@ class Book(
         failed: Failure | None = None,
         superseded_by: str | None = None,
         ending: Ending | None = None,
-    ) -> None:
+    ) -> bool:
         self._fail("finish:before")
         now, why = self.clock.now_ms(), _hidden(why)
         end = End(verdict=verdict, why=why, body=body, failed=failed, superseded_by=superseded_by, now=now)
         before = None if ending is None else ending.keep
         asked = partial(asks.end, claim, () if ending is None else ending.asks())
-        await self.store.write(
+        last = await self.store.write(
             lambda connection: runs.finish(connection, claim, end, before), locks.of(claim, asks=asked)
         )
         self._fail("finish:after")
+        return last
 
     async def give_up(self, claim: Claim) -> None:
         await self.store.write(partial(claims.abandon, claim=claim), locks.of(claim))

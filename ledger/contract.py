@@ -173,9 +173,9 @@ class Ledger(
         failed: Failure | None = None,
         superseded_by: str | None = None,
         ending: Ending | None = None,
-    ) -> None:
+    ) -> bool:
         """
-        Make the run final and free its lane, in one transaction. Raises `Fenced`.
+        Make the run final and free its lane, in one transaction; return whether no other waits in it. Raises `Fenced`.
 
         *body* is kept with the details, for people and for replay. A dead run leaves its dead letter in
         the same transaction; *failed* says where it died. *superseded_by* is the run that took its place,

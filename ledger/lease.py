@@ -36,7 +36,7 @@ class Lease:
         self.worker = secrets.token_bytes(ID_BYTES)
         self._seconds = seconds
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self._begun = self._heard = self._calm_since = self._now()
+        self._begun = self._heard = self._calm_since = self.now()
         self._until = self._begun + seconds
         self._won = 0
         self._ended = False
@@ -67,7 +67,7 @@ class Lease:
         After it could not be renewed for long, or has just begun, it calls nobody dead for a whole lease
         because of theirs: they were held up too, and are coming back.
         """
-        self._begun = self._now()
+        self._begun = self.now()
         if self._begun - self._heard > self.every * _GAP:
             self._calm_since = self._begun
         if connection.execute(queries["renew_worker"], self._named()).rowcount == 0:
@@ -111,13 +111,16 @@ class Lease:
             raise Fenced(message)
         if fence < self._won:
             raise Fenced(CALLED_DEAD)
-        if self._now() > self._until:
+        if self.now() > self._until:
             message = (
                 f"the ledger could not be written for {self._seconds:g} s, so nothing new is sent: {self.check_what}"
             )
             raise Unavailable(message)
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """
+        Return seconds on the clock by which the lease is counted.
+        """
         return time.clock_gettime(CLOCK)  # goes on while the machine sleeps
 
     def _named(self) -> dict[str, object]:

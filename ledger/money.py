@@ -36,13 +36,15 @@ def reserve(
     now: int,
     model: str = "",
     priced: bool = True,
-) -> None:
+) -> bool:
     """
     Hold *amount* for *call* under every cap, or raise `OverBudget` and change nothing.
+
+    Return whether the lane was looked at: not when the call is held already.
     """
     named = lanes.values(claim) | {"call": bytes.fromhex(call)}
     if connection.execute(queries["reservation"], named).fetchone():
-        return
+        return False
     lanes.hold(connection, claim)
     _within_event(connection, claim, amount, per_event)
     ordered = sorted(caps, key=lambda cap: (cap.scope, cap.period))
@@ -55,6 +57,7 @@ def reserve(
     named |= {"step": step, "amount": amount, "rows": orjson.dumps(rows).decode(), "now": now}
     named |= {"model": model, "priced": int(priced)}
     connection.execute(queries["reserve"], named)
+    return True
 
 
 def end(connection: Connection, entry: ModelCall, ending: Ending) -> None:
@@ -68,7 +71,9 @@ def end(connection: Connection, entry: ModelCall, ending: Ending) -> None:
         return
     late = held["state"] == "swept"
     _book(connection, named, held, state="corrected" if late else ending, booked=booked, now=entry.at)
-    keep_call(connection, entry.model_copy(update={"cost": booked, "late": entry.late or late}))
+    if entry.cost != booked or late > entry.late:
+        entry = entry.model_copy(update={"cost": booked, "late": True if late else entry.late})
+    keep_call(connection, entry)
 
 
 def sweep(connection: Connection, claim: Claim, now: int) -> None:

@@ -41,7 +41,8 @@ class Reader:
         self._all: list[Connection] = []
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger-reader")
         self._looks: list[_Look] = []
-        """Those of this turn of the event loop."""
+        """Those that wait for a thread."""
+        self._looking = False
 
     async def read(self, operation: Operation[T]) -> T:
         """
@@ -53,24 +54,25 @@ class Reader:
         """
         Return a future of what the short *operation* returns.
 
-        Looks that are asked for in one turn of the event loop go to a thread together: for one alone,
+        One thread looks at a time, and takes with it whatever was asked for meanwhile: for one look alone,
         the way there and back takes longer than the look.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._looks.append(_Look(operation, done))
-        if len(self._looks) == 1:
+        if not self._looking:
+            self._looking = True
             loop.call_soon(self._send, loop)
-        elif len(self._looks) == MOST_LOOKS:
-            self._send(loop)
         return done
 
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
-        looks, self._looks = self._looks, []
+        looks, self._looks = self._looks[:MOST_LOOKS], self._looks[MOST_LOOKS:]
+        self._looking = bool(looks)
         if looks:
             try:
                 self._pool.submit(self._look, looks, loop)
             except RuntimeError:  # it is closed
+                looks, self._looks, self._looking = [*looks, *self._looks], [], False
                 _hand_over(looks, [Unavailable("the ledger is closed")] * len(looks))
 
     def _look(self, looks: Sequence[_Look], loop: asyncio.AbstractEventLoop) -> None:
@@ -79,9 +81,14 @@ class Reader:
         except Exception as error:  # noqa: BLE001 # everybody who waits must hear of it
             found = [error] * len(looks)
         try:
-            loop.call_soon_threadsafe(_hand_over, looks, found)
+            loop.call_soon_threadsafe(self._looked, looks, found, loop)
         except RuntimeError:
+            self._looking = False
             _log.debug("an event loop ended before its looks at the ledger did")
+
+    def _looked(self, looks: Sequence[_Look], found: Sequence[Any], loop: asyncio.AbstractEventLoop) -> None:
+        _hand_over(looks, found)
+        self._send(loop)
 
     def close(self) -> None:
         """

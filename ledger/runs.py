@@ -164,14 +164,14 @@ class End:
         }
 
 
-def finish(connection: Connection, claim: Claim, end: End, before: Callable[[Connection], None] | None = None) -> None:
+def finish(connection: Connection, claim: Claim, end: End, before: Callable[[Connection], None] | None = None) -> bool:
     """
-    Make *claim*'s run final and give its lane to the next, after *before*.
+    Make *claim*'s run final and give its lane to the next, after *before*; return whether there is none.
 
     The event stays when it is given, or when the run is dead and may be replayed.
     """
     if _again(connection, claim, "final"):
-        return
+        return False
     if before is not None:
         before(connection)
     now, named = end.now, lanes.values(claim) | end.named()
@@ -184,7 +184,9 @@ def finish(connection: Connection, claim: Claim, end: End, before: Callable[[Con
     if end.verdict == "dead":
         deaths.announce(connection, claim.run, now)
     lanes.pass_on(connection, named, following, now)
-    connection.execute(queries["end_probe"], named | {"probe_at": now})
+    if not claim.new:  # what never waited is nobody's probe
+        connection.execute(queries["end_probe"], named | {"probe_at": now})
+    return following is None
 
 
 def _again(connection: Connection, claim: Claim, state: State) -> bool:

@@ -5,6 +5,7 @@ One step of a run between its begin and its end, and one provider call between r
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,12 @@ from penstock.errors import PenstockError, Unavailable, UnknownOutcome
 from schemas.entries import ModelCall
 
 FULL_DISK_PAUSE = 1.0  # seconds
+RECENT = 1.0  # seconds in which what the ledger said of a lane holds: nobody takes over before a lease has run out
 T = TypeVar("T")
+Intend = Callable[[Connection, bool], None]
+"""
+Stores the intent of a step; told whether its lane is known to be held in this transaction.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +54,12 @@ class OpenStep:
     """
 
     def __init__(
-        self, means: Means, claim: Claim, plan: Plan, begun: Begun, *, intend: Operation[Any] | None = None
+        self, means: Means, claim: Claim, plan: Plan, begun: Begun, *, asked_at: float, intend: Intend | None = None
     ) -> None:
         """
         Look after what was *begun*; *intend* stores it with whatever is written first.
+
+        *asked_at* is when the ledger was asked whether the lane is held, on the lease's clock.
         """
         self.found: Found = begun.found
         self.result = begun.result
@@ -67,6 +75,7 @@ class OpenStep:
         self._over = begun.found == "done"
         self._caps: tuple[Cap, ...] = ()
         self._intend = intend
+        self._asked_at = asked_at
         self._owed: list[Slot] = []
         """Calls that are booked together with the end of the step."""
 
@@ -79,8 +88,12 @@ class OpenStep:
     async def fence(self) -> None:
         """
         Raise `Fenced` when the ledger says that the lane's fence has moved.
+
+        It is asked again unless the begin of this step asked it a moment ago and our lease lasts.
         """
         self._means.lease.check(self._claim.fence)
+        if self._means.lease.now() - self._asked_at < RECENT:
+            return
         await self._means.store.look(lambda connection: lanes.hold(connection, self._claim))
 
     async def done(
@@ -143,7 +156,7 @@ class OpenStep:
 
         def both(connection: Connection) -> T:
             if intend is not None:
-                intend(connection)
+                intend(connection, False)
             for slot in owed:
                 slot.book(connection)
             return operation(connection)
@@ -231,14 +244,14 @@ class Slot:
         self._owed: ModelCall | None = None
         self._ended = False
 
-    async def reserve(self, per_event: int | None, intend: Operation[Any] | None) -> None:
+    async def reserve(self, per_event: int | None, intend: Intend | None) -> None:
         """
         Hold the money, or raise `OverBudget`; *intend* to ask in the same transaction.
         """
         now = self._means.clock.now_ms()
 
         def reserve(connection: Connection) -> None:
-            money.reserve(
+            held = money.reserve(
                 connection,
                 self._claim,
                 self._plan.name,
@@ -251,7 +264,7 @@ class Slot:
                 priced=self._terms.priced,
             )
             if intend is not None:
-                intend(connection)
+                intend(connection, held)
 
         def asked() -> tuple[locks.Ask, ...]:
             return self.asks() + (asks.step(self._plan.named(self._claim)) if intend else ())
@@ -324,12 +337,12 @@ async def open_step(means: Means, claim: Claim, plan: Plan, *, new: bool) -> Asy
         return steps.begin(connection, claim, plan, now)
 
     if new:
-        step = OpenStep(
-            means, claim, plan, steps.first(plan, now), intend=partial(steps.intend, claim=claim, plan=plan, now=now)
-        )
+        intend = partial(steps.intend, claim=claim, plan=plan, now=now)
+        step = OpenStep(means, claim, plan, steps.first(plan, now), asked_at=-math.inf, intend=intend)
     else:
+        asked_at = means.lease.now()
         needs = locks.of(claim, asks=lambda: asks.step(plan.named(claim), plan.write))
-        step = OpenStep(means, claim, plan, await means.store.write(begin, needs))
+        step = OpenStep(means, claim, plan, await means.store.write(begin, needs), asked_at=asked_at)
         means.fail("begin")
     try:
         yield step

@@ -84,22 +84,23 @@ def key(claim: Claim, step: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def begin(connection: Connection, claim: Claim, plan: Plan, now: int) -> Begun:
+def begin(connection: Connection, claim: Claim, plan: Plan, now: int, *, held: bool = False) -> Begun:
     """
-    Store the intent of a step, unless it is done.
+    Store the intent of a step, unless it is done. That the lane is *held* may be known in this transaction.
     """
-    lanes.hold(connection, claim)
+    if not held:
+        lanes.hold(connection, claim)
     if (write := plan.write) is None:
         return _begin(connection, claim, plan, now)
     last = reading.last_write(connection, claim.pipeline, write.connection, write.record, plan.name)
     return replace(_begin(connection, claim, plan, now), last=last)
 
 
-def intend(connection: Connection, claim: Claim, plan: Plan, now: int) -> None:
+def intend(connection: Connection, held: bool, *, claim: Claim, plan: Plan, now: int) -> None:
     """
-    Store the first intent of a step; raises `AssertionError` when it is not the first.
+    Store the first intent of a step; raises `AssertionError` when it is not the first. *held* as for `begin`.
     """
-    begun = begin(connection, claim, plan, now)
+    begun = begin(connection, claim, plan, now, held=held)
     if begun.found != "fresh" or begun.attempts != 1:
         raise AssertionError(f"step {plan.name!r} of run {claim.run} was called new, and is known: {begun.found}")
 

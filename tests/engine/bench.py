@@ -83,7 +83,9 @@ class ScriptedRunner:
     def pacer(self) -> Pacer | None:
         return self.pace
 
-    async def handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> None:
+    async def handle(
+        self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None, **_more: Any
+    ) -> None:
         self.active[claim.lane] = self.active.get(claim.lane, 0) + 1
         self.overlaps += self.active[claim.lane] > 1
         self.most = max(self.most, sum(self.active.values()))

@@ -70,7 +70,7 @@ class Puppet:
         Ask at no pace.
         """
 
-    async def handle(self, claim: Claim, item: Event, body: bytes, *, probing: str | None = None) -> None:
+    async def handle(self, claim: Claim, item: Event, body: bytes, *, probing: str | None = None, **_more: Any) -> None:
         before = self.under_way.get(item.id)
         assert before is None or before[0].state != "runs", f"{item.id} runs twice"
         how = asyncio.get_running_loop().create_future()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class Waiting(ScriptedRunner):
     picked: asyncio.Event = field(default_factory=asyncio.Event)
     on: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def handle(self, claim: Claim, item: Event, body: bytes, *, probing: str | None = None) -> None:
+    async def handle(self, claim: Claim, item: Event, body: bytes, *, probing: str | None = None, **_more: Any) -> None:
         if item.id == "e0" and claim.reason is None:
             await self.ledger.wait(claim, "retry", body, why="failed", due_at=0, attempt=True)
             return

@@ -119,11 +119,11 @@ class VirtualLease(Lease):
 
     def bury(self, connection: Connection, *, calm: bool) -> None:
         if calm:
-            connection.execute(_BURY, {"worker": self.worker, "clock": int(self._now() * 1000)})
+            connection.execute(_BURY, {"worker": self.worker, "clock": int(self.now() * 1000)})
             connection.execute(queries["forget_workers"])
 
-    def _now(self) -> float:
+    def now(self) -> float:
         return self._time()
 
     def _named(self) -> dict[str, object]:
-        return super()._named() | {"lease_until": int((self._now() + self._seconds) * 1000)}
+        return super()._named() | {"lease_until": int((self.now() + self._seconds) * 1000)}
