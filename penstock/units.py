@@ -34,6 +34,7 @@ _AMOUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD")  # in micro-USD far b
 _SPEND = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD/(day|month)")
 _TOKENS = re.compile(r"([0-9]{1,9})(k?)")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_SHARE = re.compile(r"(100(?:\.0{1,6})?|[0-9]{1,2}(?:\.[0-9]{1,6})?)%")
 _PER_MINUTE = re.compile(r"([0-9]{1,9})(k?)/minute")
 _RATE = re.compile(r"([0-9]{1,9})/(second|minute|hour|day)")
 
@@ -107,7 +108,7 @@ def share(text: Any) -> float:
     """
     Return a share of one from `2%`; none of it is `0%`.
     """
-    if not isinstance(text, str) or not (match := _PERCENT.fullmatch(text)) or float(match[1]) > 100:
+    if not isinstance(text, str) or not (match := _SHARE.fullmatch(text)):
         raise ValueError(f"{text!r} is not a share: write a percentage from '0%' to '100%', for example '2%'")
     return float(match[1]) / 100
 
@@ -333,7 +334,7 @@ PerMinute = Annotated[
 Share = Annotated[
     float,
     BeforeValidator(share),
-    WithJsonSchema({"type": "string", "pattern": f"^{_PERCENT.pattern}$", "examples": ["2%"]}),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SHARE.pattern}$", "examples": ["2%"]}),
 ]
 Percent = Annotated[
     float,

@@ -125,7 +125,7 @@ REFUSED = [
     *(("range", value, MANY) for value in ["0", "0..5", "..0", 0]),
     ("range", "120..60", "runs backwards: write the smaller number first, for example '60..120'"),
     *(("percent", value, PERCENT) for value in ["0%", "101%", "50", "50 %", "-1%", "0.5", "1e1%", 0.5]),
-    *(("share", value, SHARE) for value in ["101%", "100.1%", "2", "2 %", "-1%", "0.02", "1e1%", 0.02]),
+    *(("share", value, SHARE) for value in ["102%", "100.1%", "2", "2 %", "-1%", "0.02", "1e1%", 0.02]),
     *(("rate", value, RATE) for value in ["0/hour", "20/week", "20 / hour", "20", "1.5/hour", "hour", 20]),
     *(("start", value, START) for value in ["", "NOW", "earliest", "2", "2h ago", "2026-11-24", "2026-11-24 08:00Z",
                                             "2026-11-24T08:00:00", "2026-11-24T08:00:00z", "٣h", 2]),
