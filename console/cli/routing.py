@@ -98,7 +98,7 @@ def _remarks(line: Routed) -> Iterator[str]:
         cost = wording.money(shadow.cost)
         yield f"{line.pipeline}: {pairs} compared, {part:.1%} agree ({low:.1%} to {high:.1%}); shadows cost {cost}"
     elif shadow.share:
-        yield f"{line.pipeline}: nothing compared yet, of {shadow.share:.4g} of the kept answers"
+        yield f"{line.pipeline}: nothing compared yet, of {shadow.share:.4%} of the kept answers"
     if line.proposal is not None:
         yield from (f"{line.pipeline}: {text}" for text in line.proposal.lines())
 
