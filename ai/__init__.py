@@ -2,13 +2,14 @@
 The only door to language models.
 """
 
+from ai.agreement import Comparison
 from ai.cache import Awaited, Wanted
 from ai.client import AI, open  # noqa: A004 - every room is opened by its `open`
 from ai.errors import AIError
 from ai.models import ModelSpec, Rates
 from ai.output import OutputSchema, ask_hash
 from ai.pacing import Paced, Pacer
-from ai.routing import Ladder
+from ai.routing import Ladder, Shadow
 from ai.sameness import Match
 from ai.sameness import key as question_key
 
@@ -16,6 +17,7 @@ __all__ = [
     "AI",
     "AIError",
     "Awaited",
+    "Comparison",
     "Ladder",
     "Match",
     "ModelSpec",
@@ -23,6 +25,7 @@ __all__ = [
     "Paced",
     "Pacer",
     "Rates",
+    "Shadow",
     "Wanted",
     "ask_hash",
     "open",

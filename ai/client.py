@@ -23,8 +23,10 @@ from ai.meters import Meters
 from ai.models import ModelSpec
 from ai.output import OutputSchema
 from ai.pacing import PATIENCE, Paces
-from ai.routing import Ladder, climb
+from ai.pairs import COMPARED, comparison_of, of_both, pair_of
+from ai.routing import Ladder, Said, climb
 from ledger.pacing import Need
+from ledger.pairing import SHADOW
 from penstock.clock import utc
 from penstock.errors import Invalid
 from penstock.metrics import Instruments
@@ -149,10 +151,50 @@ class AI:
                 )
                 answer = _answer(climbed.value, climbed.spec, output, ask_hash, climbed.cost, question)
                 await held.done(
-                    answer.model_dump(mode="json", exclude=None if question else _OF_THE_CACHE), receipt=receipt
+                    answer.model_dump(mode="json", exclude=None if question else _OF_THE_CACHE),
+                    receipt=receipt,
+                    pair=of_both(claim, ladder, climbed, output),
                 )
                 return answer
         raise AssertionError("a step begun anew is never found done")
+
+    async def shadow(
+        self,
+        claim: Claim,
+        prompt: Prompt,
+        answer: Answer,
+        *,
+        model: Ladder,
+        output: OutputSchema,
+        max_output: int,
+        timeout: float,
+        caps: Callable[[], Sequence[Cap]] = tuple,
+        per_event: int | None = None,
+        ask_hash: str,
+        evidence: str,
+    ) -> bool | None:
+        """
+        Ask the second model of *model*, which has a shadow, for what the first one answered with *answer*; return
+        whether they agree. Nothing is kept but that: no answer, and no trace in the ask.
+
+        None when it was asked before, for whatever came of it: at most once per run. It never waits for its turn.
+        The rest is as in `ask`.
+        """
+        name, comparison = model.models[1], comparison_of(model, output)
+        model.may_ask(name)
+        async with self._ledger.step(
+            claim, SHADOW, kind="lookup", action_class="ai", timeout=timeout, input_hash=ask_hash
+        ) as held:
+            if held.found != "fresh" or held.attempts > 1:
+                return None
+            deadline = self._tools.clock.monotonic() + timeout
+            allowance = Allowance(deadline=deadline, caps=caps, per_event=per_event, waits=False)
+            exchange = self._exchange(name, 1, COMPARED, step=held, step_name=SHADOW, claim=claim, allowance=allowance)
+            value = await Conversation(self, exchange, prompt, output, evidence).value(max_output)
+            kept, other = Said(value=answer.output, cost=answer.cost), Said(value=value, cost=exchange.cost)
+            pair = pair_of(model, comparison, kept, other, used=True)
+            await held.done({"model": name, "agree": pair.agree}, pair=pair)
+            return pair.agree
 
     async def _turn(self, claim: Claim, model: str, counted: int, max_output: int, *, patient: bool) -> None:
         """

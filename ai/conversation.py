@@ -81,7 +81,8 @@ class Conversation:
                 if exc.error_class != "rate_limited":
                     raise self._ai.judged(exc) from exc.__cause__
                 pacer = await self._ai.paces.too_fast(question.spec.name, exc)
-                if self._exchange.first:  # nothing is paid yet, so the run may as well come again
+                waits = self._exchange.allowance.waits
+                if self._exchange.first or not waits:  # nothing is paid yet, so the run may as well come again
                     raise pacer.paced(question.spec.name) from exc
             else:
                 self._ai.worked(question.spec)

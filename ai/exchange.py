@@ -63,6 +63,8 @@ class Allowance:
     caps: Callable[[], Sequence[Cap]]
     """Those that hold for a call made now: a repair after midnight is the next day's."""
     per_event: int | None
+    waits: bool = True
+    """Whether its calls wait for their turn; what does not gives way to everybody."""
 
     @property
     def limited(self) -> bool:
@@ -110,7 +112,7 @@ class Exchange:
         self._check_window(given, question.room)
         amount = self.price.worst_case(given, question.room) if self.price else 0
         if self.attempt or self.rung:  # the first call of an ask has had its turn
-            await self._turn(Need(input=given, output=question.room))
+            await self._turn(Need(input=given, output=question.room, patient=not self.allowance.waits))
         self.attempt += 1
         caps, per_event = self.allowance.caps(), self.allowance.per_event
         async with self.step.call(
@@ -124,7 +126,7 @@ class Exchange:
 
     async def _turn(self, need: Need) -> None:
         if self.tools.paces.of(self.spec.name) is not None:
-            await self.tools.paces.turn(self.spec.name, need, patience=self.left)
+            await self.tools.paces.turn(self.spec.name, need, patience=self.left if self.allowance.waits else 0.0)
 
     async def _paced(self, attempt: _Attempt) -> Reading:
         """

@@ -121,23 +121,23 @@ def _has_null(value: Any) -> bool:
 
 
 def _pruned(value: Any, schemas: list[Mapping[str, Any]], root: Mapping[str, Any]) -> Any:
-    alternatives = [part for schema in schemas for part in _alternatives(schema, root)]
+    parts = [part for schema in schemas for part in alternatives(schema, root)]
     if isinstance(value, list):
-        items = [part["items"] for part in alternatives if isinstance(part.get("items"), Mapping)]
+        items = [part["items"] for part in parts if isinstance(part.get("items"), Mapping)]
         return [_pruned(item, items, root) for item in value]
     if not isinstance(value, dict):
         return value
-    required = {name for part in alternatives for name in part.get("required", ())}
+    required = {name for part in parts for name in part.get("required", ())}
     kept = {}
     for name, item in value.items():
-        known = [part["properties"][name] for part in alternatives if name in part.get("properties", {})]
+        known = [part["properties"][name] for part in parts if name in part.get("properties", {})]
         if item is None and known and name not in required and not any(_takes_null(part, root) for part in known):
             continue
         kept[name] = _pruned(item, known, root)
     return kept
 
 
-def _alternatives(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> list[Mapping[str, Any]]:
+def alternatives(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> list[Mapping[str, Any]]:
     """
     Return *schema* with what it refers to and what it combines, flattened.
     """
@@ -146,9 +146,9 @@ def _alternatives(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = f
     found = [schema]
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference not in seen:
-        found += _alternatives(resolve(reference, root), root, seen | {reference})
+        found += alternatives(resolve(reference, root), root, seen | {reference})
     for name in ("anyOf", "oneOf", "allOf"):
-        found += [part for variant in schema.get(name, ()) for part in _alternatives(variant, root, seen)]
+        found += [part for variant in schema.get(name, ()) for part in alternatives(variant, root, seen)]
     return found
 
 
@@ -164,7 +164,7 @@ def resolve(reference: str, root: Mapping[str, Any]) -> Any:
 
 
 def _takes_null(schema: Any, root: Mapping[str, Any]) -> bool:
-    for part in _alternatives(schema, root):
+    for part in alternatives(schema, root):
         kinds = part.get("type")
         if kinds == "null" or (isinstance(kinds, list) and "null" in kinds) or None in part.get("enum", ()):
             return True

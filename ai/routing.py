@@ -4,6 +4,7 @@ Ladders: models in the order they are asked, the next one when an answer cannot 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,26 @@ def _open(_model: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """
+    Which used answers of a ladder's first model are compared with what the next one says.
+    """
+
+    route: str
+    share: float
+    """Of the events whose first answer is used; 0.02 for 2%."""
+    scores: frozenset[tuple[str, ...]]
+    """Fields of the answer that say how sure it is."""
+
+    def picks(self, run: str) -> bool:
+        """
+        Say whether *run* is one of them: the same in every attempt and worker, by a hash of the event's identity.
+        """
+        place = int.from_bytes(hashlib.sha256(f"shadow\0{run}".encode()).digest()[:8], "big")
+        return place < self.share * 2**64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
     """
     One model, or several to be asked in turn.
@@ -45,6 +66,8 @@ class Ladder:
     """Whether an answer that can be used asks for the next model all the same."""
     may_ask: Callable[[str], None] = _open
     """Called before each model; what it raises ends the ask."""
+    shadow: Shadow | None = None
+    """None when nothing is compared."""
 
     @property
     def rungs(self) -> list[Ladder]:
@@ -58,6 +81,17 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """
+    What one model answered, whether it was used or not.
+    """
+
+    value: dict[str, Any]
+    cost: int
+    """Micro-USD."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Climbed:
     """
     The answer of a ladder, and who gave it.
@@ -67,6 +101,8 @@ class Climbed:
     spec: ModelSpec
     cost: int
     """Micro-USD of all rungs together."""
+    said: tuple[Said | None, ...]
+    """By rung; None where there was no usable answer."""
 
 
 async def climb(
@@ -80,6 +116,7 @@ async def climb(
     *exchange_of* gives the calls with a model at its rung, and why the one below was not enough; *ask* asks one. Raises what the last one asked raises.
     """
     cost, last, cause = 0, len(ladder.models) - 1, ""
+    said: list[Said | None] = []
     for rung, name in enumerate(ladder.models):
         ladder.may_ask(name)
         exchange = exchange_of(name, rung, cause)
@@ -89,10 +126,12 @@ async def climb(
             if rung == last or error.error_class not in UNUSABLE:
                 raise
             cause = error.error_class
+            said.append(None)
             log.info("model %s gave no usable answer, the next one is asked: %s", name, error.error_class)
         else:
+            said.append(Said(value=value, cost=exchange.cost))
             if rung == last or not ladder.unsure(value):
-                return Climbed(value=value, spec=exchange.spec, cost=cost + exchange.cost)
+                return Climbed(value=value, spec=exchange.spec, cost=cost + exchange.cost, said=tuple(said))
             cause = UNSURE
             log.info("model %s is not sure enough, the next one is asked", name)
         cost += exchange.cost

@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ai import ModelSpec, prices
+from console.shadows import Proposed, Shadowed, proposed, shadowed
 from ledger.contract import Ledger
 from ledger.costs import ClimbSum, CostQuery
 from pipelines.declaration import Declaration
@@ -49,13 +51,17 @@ class Routed:
     """The model that would have cost most; None when a price is unknown, or nothing was asked."""
     saved: int | None = None
     """Micro-USD, about: what always asking it would have cost more. Below zero, the route costs more."""
+    shadow: Shadowed
+    proposal: Proposed | None = None
+    """None when nobody wanted one."""
 
     def as_data(self) -> dict[str, Any]:
         """
         Return it as JSON data.
         """
         rungs = [vars(rung) | {"share": self.share(rung)} for rung in self.rungs]
-        return vars(self) | {"rungs": rungs, "escalations": dict(self.escalations)}
+        more = {"shadow": self.shadow.as_data(), "proposal": self.proposal and self.proposal.as_data()}
+        return vars(self) | {"rungs": rungs, "escalations": dict(self.escalations)} | more
 
     def share(self, rung: Rung) -> float:
         """
@@ -65,22 +71,36 @@ class Routed:
 
 
 async def routed(
-    ledger: Ledger, declaration: Declaration, *, since: int, until: int, pipeline: str | None = None
+    ledger: Ledger,
+    declaration: Declaration,
+    root: Path,
+    *,
+    since: int,
+    until: int,
+    pipeline: str | None = None,
+    target: float | None = None,
 ) -> list[Routed]:
     """
     Return how the asks of every pipeline with a route went that made their calls from *since* until *until* (UTC ms).
+
+    *root* is where the declaration stands; with *target*, thresholds are proposed that keep that much disagreement.
     """
     specs, found = model_specs(declaration), []
     for name, declared in declaration.pipelines.items():
         if declared.ask.route is None or pipeline not in (None, name):
             continue
         models = declaration.routes[declared.ask.route].try_
-        climbs = await ledger.climbs(CostQuery(since=since, until=until, pipeline=name))
+        query = CostQuery(since=since, until=until, pipeline=name)
+        climbs, shadow = await ledger.climbs(query), await shadowed(ledger, declaration, root, name, query)
         mine = [each for each in climbs if each.models == models[: len(each.models)]]
-        line = Routed(pipeline=name, route=declared.ask.route, rungs=[Rung(model=model) for model in models])
+        line = Routed(
+            pipeline=name, route=declared.ask.route, rungs=[Rung(model=model) for model in models], shadow=shadow
+        )
         for climb in mine:
             _count(line, climb)
         line.elsewhere = sum(each.asks for each in climbs) - line.asks
+        if target is not None:
+            line.proposal = proposed(shadow, declaration.routes[declared.ask.route].escalate_when, target, until)
         _compare(line, mine, [specs[model] for model in models])
         found.append(line)
     return found

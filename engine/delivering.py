@@ -78,19 +78,29 @@ class Delivering:
         self._fail = fail
 
     async def all(
-        self, claim: Claim, event: Event, answer: Answer, *, probing: str | None, newer: Newer | None = None
+        self,
+        claim: Claim,
+        event: Event,
+        answer: Answer,
+        *,
+        probing: str | None,
+        newer: Newer | None = None,
+        goes_on: bool = False,
     ) -> Delivered:
         """
         Carry every delivery out in written order, except to what *newer* runs wrote to.
+
+        *goes_on* keeps the last one's end at once: the run does not end with it.
         """
         done = await self._done(claim)
         outcomes: list[Outcome] = []
         ending: Ending | None = None
         for delivery in self._plan.deliveries:
+            ends = delivery is self._plan.deliveries[-1] and not goes_on
             with station(delivery.step):
                 if (kept := done.get(delivery.step)) is None:
                     with self._watch.step(self._plan.name, delivery.step):
-                        kept, ending = await self._one(claim, delivery, event, answer, probing, newer)
+                        kept, ending = await self._one(claim, delivery, event, answer, probing, newer, ends=ends)
                 outcomes.append(kept)
         verdict, why = _verdict(outcomes)
         return Delivered(verdict=verdict, why=why, ending=ending)
@@ -117,6 +127,8 @@ class Delivering:
         answer: Answer,
         probing: str | None,
         newer: Newer | None,
+        *,
+        ends: bool,
     ) -> tuple[Outcome, Ending | None]:
         scope = self._plan.scope(event, answer, claim.burst)
         record = delivery.record_of(scope)
@@ -137,10 +149,10 @@ class Delivering:
         if args is None:
             return _skipped(delivery, "no field was left to set")
         self._gates.check(f"connection:{delivery.connection}", probing=probing)
-        return await self._step(claim, delivery, action, record, args)
+        return await self._step(claim, delivery, action, record, args, ends=ends)
 
     async def _step(
-        self, claim: Claim, delivery: DeliveryPlan, action: Action, record: str, args: Mapping[str, Any]
+        self, claim: Claim, delivery: DeliveryPlan, action: Action, record: str, args: Mapping[str, Any], *, ends: bool
     ) -> tuple[Outcome, Ending | None]:
         digest = value_hash(args)
         intent = WriteIntent(
@@ -162,7 +174,7 @@ class Delivering:
             asked_again = claim.generation > 0  # somebody wants it written, whatever was written before
             if last is not None and last.value_hash == digest and step.found == "fresh" and not asked_again:
                 outcome: Outcome = {"outcome": "unchanged", "why": f"{delivery.step}: the record has this already"}
-                return outcome, await self._end(step, delivery, outcome, args, last.version)
+                return outcome, await self._end(step, outcome, args, last.version, ends=ends)
             written = await through(
                 self._gates, delivery.connection, self._write(step, claim, delivery, action, record, args)
             )
@@ -173,15 +185,15 @@ class Delivering:
                 "url": written.url,
                 "already": written.already,
             }
-            return outcome, await self._end(step, delivery, outcome, args, written.remote_id or written.version)
+            return outcome, await self._end(step, outcome, args, written.remote_id or written.version, ends=ends)
 
     async def _end(
-        self, step: Step, delivery: DeliveryPlan, outcome: Outcome, args: Mapping[str, Any], version: str | None
+        self, step: Step, outcome: Outcome, args: Mapping[str, Any], version: str | None, *, ends: bool
     ) -> Ending | None:
         """
-        End a step; the last one ends with its run, in one transaction.
+        End a step; one that *ends* its run does so in the run's own transaction.
         """
-        if delivery is self._plan.deliveries[-1]:
+        if ends:
             return step.ending(outcome, receipt=args, version=version)
         await step.done(outcome, receipt=args, version=version)
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from engine.stage import Played
 from ledger.contract import Claim, Ledger
 from penstock.clock import ManualClock
 from pipelines.models import model_spec
-from pipelines.plan import compile_pipeline
+from pipelines.plan import Plan, compile_pipeline
 from pipelines.testing import Case, Outcome, Performed
 from schemas.entries import Prompt, Receipt, RunDetail
 from schemas.events import Event
@@ -41,7 +42,7 @@ async def rehearse(declaration: Declaration, root: Path, case: Case) -> Outcome:
     """
     Run *case* once; return what came of it. Raises `Invalid` for a case that cannot be run.
     """
-    plan = compile_pipeline(declaration, case.pipeline, root)
+    plan = _alone(compile_pipeline(declaration, case.pipeline, root))
     real = connections(declaration)
     event = event_from(case.words.given, folder=case.file.parent, connector=real[plan.connection], types=plan.events)
     performed: list[Performed] = []
@@ -61,6 +62,13 @@ async def rehearse(declaration: Declaration, root: Path, case: Case) -> Outcome:
         return await _outcome(ledger, run, runner, performed)
     finally:
         await ledger.close()
+
+
+def _alone(plan: Plan) -> Plan:
+    """
+    Return *plan* without its shadow: a case says what becomes of an event, and its model speaks to nobody else.
+    """
+    return replace(plan, ladder=replace(plan.ladder, shadow=None))
 
 
 def _model(declaration: Declaration, name: str, *, scripted: bool) -> ModelSpec:

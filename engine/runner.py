@@ -24,6 +24,7 @@ from engine.judging import Judging
 from engine.lookups import Lookups
 from engine.patience import LedgerDown, firmly
 from engine.rates import TooMany, count
+from engine.shadowing import Shadowing
 from engine.stations import ASK, CONTEXT, TRIGGER, station, station_of
 from engine.watch import Watch
 from ledger.bursts import Burst
@@ -83,6 +84,7 @@ class Runner:
         self._holds = holds or Holds(ledger, clock)
         self._watch = watch or Watch(Instruments(), clock)
         self._asking = Asking(plan, ai=ai, gates=gates)
+        self._shadowing = Shadowing(plan, ai=ai, ledger=ledger, gates=gates)
         self._fail = fail
         self._lookups = Lookups(connectors, http=http, clock=clock, gates=gates)
         self._delivering = Delivering(
@@ -174,15 +176,20 @@ class Runner:
 
     async def _attempt(self, claim: Claim, event: Event, body: bytes, probing: str | None) -> _End:
         newer = await self._ledger.newer(claim) if claim.overtakable else None
-        answer = await self._recalled(claim)
+        answer, asked = await self._recalled(claim), None
         if answer is None:
             if (end := await self._ended_before_asking(claim, event, body, newer)) is not None:
                 return end
-            answer = await self._answer(claim, event, probing)
+            answer, asked = await self._answer(claim, event, probing)
         else:
             self._watch.recalled(self.plan.name)
         self._fail("run:answered")
-        delivered = await self._delivering.all(claim, event, answer, probing=probing, newer=newer)
+        compared = self._shadowing.wants(claim, answer, asked)
+        delivered = await self._delivering.all(
+            claim, event, answer, probing=probing, newer=newer, goes_on=compared is not None
+        )
+        if compared is not None:
+            await self._shadowing.compare(claim, answer, compared)
         told = {"why": delivered.why, "body": body, "ending": delivered.ending}
         end = self._ledger.finish, (claim, delivered.verdict), told
         if newer is not None and delivered.verdict == "superseded":
@@ -214,7 +221,7 @@ class Runner:
             return None
         return await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
 
-    async def _answer(self, claim: Claim, event: Event, probing: str | None) -> Answer:
+    async def _answer(self, claim: Claim, event: Event, probing: str | None) -> tuple[Answer, Asked | None]:
         plan = self.plan
         whose = plan.whose(event, claim.lane)
 
@@ -236,8 +243,9 @@ class Runner:
         asked = Asked(prompt=prompt, receipt=receipt, evidence=evidence, caps=caps, patient=patient, question=question)
         with station(ASK), self._watch.step(plan.name, ASK):
             if question is not None and (answer := await self._asking.cached(claim, asked, may_ask)) is not None:
-                return answer
-            return await self._asking.answer(claim, asked, ladders, probing=probing)
+                return answer, asked
+            answer = await self._asking.answer(claim, asked, ladders, probing=probing)
+        return answer, asked if ladders[0] is plan.ladder else None  # another route has no shadow
 
     async def _ladders(self, claim: Claim, rates: Sequence[Allowed]) -> Sequence[Ladder]:
         """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.costs import Costs
+from ledger.pairing import Pairing
 from schemas.entries import Run, RunDetail, State, Verdict
 
 
@@ -31,7 +32,7 @@ class RunQuery:
     limit: int = 50
 
 
-class Questions(Costs, Protocol):
+class Questions(Costs, Pairing, Protocol):
     """
     Answers them.
     """

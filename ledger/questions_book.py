@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ledger import reading, summing
+from ledger import pairs, reading, summing
 from ledger.costs import ClimbSum, CostQuery, CostSum, SavingSum
+from ledger.pairing import Pair
 from ledger.questions import RunQuery
 from ledger.store import Store
 from schemas.entries import Run, RunDetail
@@ -40,6 +41,12 @@ class QuestionsBook:
 
     async def climbs(self, query: CostQuery) -> list[ClimbSum]:
         return await self.store.read(lambda connection: summing.climbs(connection, query))
+
+    async def pairs(self, query: CostQuery) -> list[Pair]:
+        return await self.store.read(lambda connection: pairs.pairs(connection, query))
+
+    async def shadow_cost(self, query: CostQuery) -> int:
+        return await self.store.read(lambda connection: pairs.shadow_cost(connection, query))
 
     async def configs(self, hashes: Collection[str]) -> dict[str, str]:
         return await self.store.read(lambda connection: summing.configs(connection, hashes))

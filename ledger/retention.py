@@ -13,7 +13,19 @@ DETAILS = 30 * 86_400.0  # seconds
 IDENTITIES = 400 * 86_400.0  # seconds
 MOST_RUNS = 200  # per transaction, so that nobody waits long
 _LONGEST_PERIOD = 32 * 86_400_000  # ms
-_TABLES = ("bodies", "steps", "writes", "answers", "calls", "reservations", "decisions", "cache", "cache_hits", "runs")
+_TABLES = (
+    "bodies",
+    "steps",
+    "writes",
+    "answers",
+    "calls",
+    "reservations",
+    "decisions",
+    "cache",
+    "cache_hits",
+    "pairs",
+    "runs",
+)
 
 
 def prune(connection: Connection, before: int) -> int:

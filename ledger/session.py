@@ -20,6 +20,7 @@ from ledger.connection import Connection, Operation
 from ledger.contract import Cap, Claim
 from ledger.ids import Ids
 from ledger.lease import Lease
+from ledger.pairing import Pair
 from ledger.steps import Begun, End, Found, Plan
 from ledger.store import Store
 from penstock.clock import Clock
@@ -97,12 +98,18 @@ class OpenStep:
         await self._means.store.look(lambda connection: lanes.hold(connection, self._claim))
 
     async def done(
-        self, result: Any, *, receipt: Any = None, version: str | None = None, hit: Hit | None = None
+        self,
+        result: Any,
+        *,
+        receipt: Any = None,
+        version: str | None = None,
+        hit: Hit | None = None,
+        pair: Pair | None = None,
     ) -> None:
         """
         End the step with *result*.
         """
-        end = _end(result, receipt, version, hit)
+        end = replace(_end(result, receipt, version), hit=hit, pair=pair)
         self._means.fail("done:before")
         self._ending = True
         now = self._means.clock.now_ms()
@@ -359,8 +366,8 @@ def _nothing(_connection: Connection) -> None:
     """
 
 
-def _end(result: Any, receipt: Any, version: str | None, hit: Hit | None = None) -> End:
-    return End(result=_json(result), receipt=None if receipt is None else _json(receipt), version=version, hit=hit)
+def _end(result: Any, receipt: Any, version: str | None) -> End:
+    return End(result=_json(result), receipt=None if receipt is None else _json(receipt), version=version)
 
 
 def _json(data: Any) -> str:

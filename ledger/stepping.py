@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ledger.caching import Hit
 from ledger.offer import Claim
+from ledger.pairing import Pair
 from schemas.entries import ActionClass, ModelCall, StepKind, WriteEntry
 
 if TYPE_CHECKING:
@@ -129,13 +130,19 @@ class Step(Protocol):
         ...
 
     async def done(
-        self, result: Any, *, receipt: Any = None, version: str | None = None, hit: Hit | None = None
+        self,
+        result: Any,
+        *,
+        receipt: Any = None,
+        version: str | None = None,
+        hit: Hit | None = None,
+        pair: Pair | None = None,
     ) -> None:
         """
         End the step: keep its result, close its write. Raises `Fenced` when the fence moved; the
         result of an `ask` is kept even then, and waited with while the disk is full.
 
-        *hit* says that the result was taken from the cache.
+        *hit* says that the result was taken from the cache; *pair* is kept beside it, unless the fence moved.
         """
         ...
 

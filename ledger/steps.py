@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import orjson
 
-from ledger import cache, lanes, reading
+from ledger import cache, lanes, pairs, reading
 from ledger.caching import Hit
 from ledger.connection import Connection, Row
 from ledger.contract import Claim, WriteIntent
 from ledger.locks import Ask
+from ledger.pairing import Pair
 from ledger.queries import queries
 from schemas.entries import ActionClass, StepKind, WriteEntry
 
@@ -74,6 +75,8 @@ class End:
     version: str | None
     hit: Hit | None = None
     """Of an ask: where its result comes from, when it was taken from the cache."""
+    pair: Pair | None = None
+    """Two answers that can be compared since it ended."""
 
 
 def key(claim: Claim, step: str) -> str:
@@ -144,6 +147,8 @@ def finish(connection: Connection, claim: Claim, plan: Plan, end: End, now: int)
     _close(connection, plan, named)
     if end.hit is not None:
         cache.note_hit(connection, claim, end.hit, now)
+    if end.pair is not None:
+        pairs.keep(connection, claim, end.pair, now)
     return True
 
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from ledger.connection import Connection, Row
 from ledger.costs import SLOT, ClimbSum, CostQuery, CostSum, Dimension, SavingSum
+from ledger.pairing import SHADOW
 from ledger.queries import queries
 
 _COLUMNS: dict[Dimension, str] = {
@@ -91,7 +92,7 @@ def climbs(connection: Connection, query: CostQuery) -> list[ClimbSum]:
     """
     Return how the asks of the pipeline of *query* went.
     """
-    named = {"since": query.since, "until": query.until, "pipeline": query.pipeline}
+    named = {"since": query.since, "until": query.until, "pipeline": query.pipeline, "shadow": SHADOW}
     rows = connection.execute(queries["climbs"], named)
     found: dict[tuple[Any, ...], ClimbSum] = {}
     for _, calls in groupby(rows, key=lambda row: (row["run"], row["step"])):

@@ -8,6 +8,7 @@ Amounts as people write them: strict, with units, and never guessed.
     Tokens         `2000`, `200k`     int tokens
     TokenRange     `60..120`, `..500` floor and ceiling
     Percent        `50%`              float, 0.5
+    Share          `2%`, `0%`         float, 0.02
     Rate           `20/hour`          count and seconds
     PerMinute      `500/minute`, `200k/minute`  int
     StartingPoint  `now`, `2h`        where something new begins to read
@@ -33,6 +34,7 @@ _AMOUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD")  # in micro-USD far b
 _SPEND = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) USD/(day|month)")
 _TOKENS = re.compile(r"([0-9]{1,9})(k?)")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_SHARE = re.compile(r"(100(?:\.0{1,6})?|[0-9]{1,2}(?:\.[0-9]{1,6})?)%")
 _PER_MINUTE = re.compile(r"([0-9]{1,9})(k?)/minute")
 _RATE = re.compile(r"([0-9]{1,9})/(second|minute|hour|day)")
 
@@ -99,6 +101,15 @@ def percent(text: Any) -> float:
     """
     if not isinstance(text, str) or not (match := _PERCENT.fullmatch(text)) or not 0 < float(match[1]) <= 100:
         raise ValueError(f"{text!r} is not a percentage: write for example '50%'")
+    return float(match[1]) / 100
+
+
+def share(text: Any) -> float:
+    """
+    Return a share of one from `2%`; none of it is `0%`.
+    """
+    if not isinstance(text, str) or not (match := _SHARE.fullmatch(text)):
+        raise ValueError(f"{text!r} is not a share: write a percentage from '0%' to '100%', for example '2%'")
     return float(match[1]) / 100
 
 
@@ -319,6 +330,11 @@ PerMinute = Annotated[
     int,
     BeforeValidator(per_minute),
     WithJsonSchema({"type": "string", "pattern": f"^{_PER_MINUTE.pattern}$", "examples": ["200k/minute"]}),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(share),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SHARE.pattern}$", "examples": ["2%"]}),
 ]
 Percent = Annotated[
     float,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from penstock.units import Amount, Duration, Percent, PerMinute, Spend, Tokens
+from penstock.units import Amount, Duration, Percent, PerMinute, Share, Spend, Tokens
 from pipelines.anatomy import (
     Ask,
     Context,
@@ -257,6 +257,8 @@ class Route(Part):
     """Models in the order they are asked."""
     escalate_when: Expression | None = None
     """When to ask the next one, also when a field is missing; sees `output`. Invalid and unsupported answers always escalate."""
+    shadow: Share = 0.0
+    """Share of the events answered by the first model for which the next one is asked too, after their delivery and for comparison only, e.g. `2%`."""
 
 
 class Budget(Part):

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from console.cli import wording
 from console.cli.token_bars import bars
+from ledger.pairing import SHADOW
 from schemas.entries import DecisionEntry, ModelCall, Receipt, Run, RunDetail, StepEntry, WriteEntry
 
 EVENT_MOST = 4_000  # characters of the event shown; --json has all of it
@@ -106,10 +107,11 @@ def _from_cache(answer: dict[str, Any]) -> str:
 def _call(call: ModelCall) -> str:
     usage = f"{wording.tokens(call.usage.input)} in, {wording.tokens(call.usage.output)} out"
     late = "  late" if call.late else ""
+    only = "  only to compare" if call.step == SHADOW else ""
     answered = (call.response_model or call.request_model).removeprefix(f"{call.provider}/")
     return (
         f"{call.model:<10} {call.provider}/{answered}  {call.outcome}  "
-        f"{usage}  {wording.money(call.cost)}  {wording.duration(call.latency_ms)}{late}"
+        f"{usage}  {wording.money(call.cost)}  {wording.duration(call.latency_ms)}{late}{only}"
     )
 
 

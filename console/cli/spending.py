@@ -22,6 +22,10 @@ By = Annotated[
 ]
 Since = Annotated[str, typer.Option("--since", help="A span (2h, 7d) or a date (2026-11-24, in hub.timezone).")]
 Until = Annotated[str | None, typer.Option("--until", help="The same; what came before it.")]
+Propose = Annotated[bool, typer.Option("--propose", help="Propose where the threshold of each route should stand.")]
+Disagreement = Annotated[
+    str, typer.Option("--disagreement", metavar="SHARE", help="How many kept answers may disagree, for --propose.")
+]
 FailOver = Annotated[
     str | None, typer.Option("--fail-over", metavar="'N USD'", help="End with 5 when it was more than that.")
 ]
@@ -68,6 +72,8 @@ def cost_routing(
     since: Since = "7d",
     until: Until = None,
     pipeline: OnlyPipeline = None,
+    propose: Propose = False,
+    disagreement: Disagreement = "2%",
     state: State = None,
     file: File = PIPELINES,
     json: Json = False,
@@ -75,11 +81,14 @@ def cost_routing(
     """
     Say how far asks had to climb, why, and what routes saved.
 
-    Against always asking the model that would have cost most, with the tokens of the answers.
+    Against always asking the model that would have cost most, with the tokens of the answers. Where a route has a
+    shadow, how often its first two models agree; with --propose, the threshold that keeps enough agreement.
     """
     from console.cli.routing import routing as command
+    from console.cli.routing import target_of
 
-    return command(file, since=since, until=until, pipeline=pipeline, state=state, as_json=json)
+    target = target_of(disagreement) if propose else None
+    return command(file, since=since, until=until, pipeline=pipeline, target=target, state=state, as_json=json)
 
 
 @cache_app.callback()

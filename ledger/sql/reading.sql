@@ -43,10 +43,10 @@ WHERE c.at >= :since AND c.at < :until :narrowed
 GROUP BY c.outcome, c.late, c.priced :places;
 
 -- climbs --
--- Calls in the order in which each ask made them; what the ledger booked itself knows no rung
+-- Calls in the order in which each ask made them; what the ledger booked itself knows no rung, what only compares is no climb
 SELECT c.run, c.step, c.rung, c.model, c.outcome, c.cause, c.tokens_in, c.tokens_out, c.tokens_cached, c.cost
 FROM calls c JOIN runs r ON r.run = c.run
-WHERE c.at >= :since AND c.at < :until AND r.pipeline = :pipeline AND c.outcome NOT IN ('lost', 'swept')
+WHERE c.at >= :since AND c.at < :until AND r.pipeline = :pipeline AND c.outcome NOT IN ('lost', 'swept') AND c.step <> :shadow
 ORDER BY c.run, c.step, c.at, c.rung, c.attempt;
 
 -- configs --

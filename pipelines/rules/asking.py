@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ai import prices
+from ai import Comparison, OutputSchema, prices
+from penstock.errors import Invalid
 from penstock.units import span
 from pipelines.anatomy import Cache
 from pipelines.costing import askable, needed_window, prompt_tokens, spec_of
 from pipelines.findings import Finding
+from pipelines.ladders import scores_of
 from pipelines.rules.registry import rule
 from pipelines.survey import Survey
 
@@ -37,6 +39,37 @@ def ladders(survey: Survey) -> Iterator[Finding]:
         for number, model in enumerate(route.try_):
             if model in route.try_[:number]:
                 yield survey.error(("routes", name, "try", number), f"the route tries {model!r} twice", "keep one")
+
+
+@rule("asking/shadow")
+def shadows(survey: Survey) -> Iterator[Finding]:
+    """
+    A shadow has a model to ask and something to compare.
+    """
+    for name, route in survey.declaration.routes.items():
+        if route.shadow and len(route.try_) < 2:
+            hint = "add the model to compare with to `try`, or leave it out"
+            yield survey.error(("routes", name, "shadow"), f"the route {name!r} has no second model to ask", hint)
+        for pipeline in _compared_in_vain(survey, name) if route.shadow else ():
+            message = f"no field of the answer of {pipeline!r} can be compared, so it has no shadow"
+            yield survey.note(("routes", name, "shadow"), message, "give its schema an enum, a number or a boolean")
+
+
+def _compared_in_vain(survey: Survey, route: str) -> Iterator[str]:
+    """
+    Yield the pipelines that ask *route* and whose answers have nothing to compare.
+    """
+    declared = survey.declaration.routes[route]
+    for keys, pipeline in survey.pipelines:
+        schema = survey.answer(pipeline.ask.output) if pipeline.ask.route == route else None
+        if schema is None:
+            continue
+        try:
+            compared = Comparison(output=OutputSchema(name="", schema=schema), scores=scores_of(declared))
+        except Invalid:
+            continue  # `escalate_when` cannot be compiled, and another rule says so
+        if not compared.fields:
+            yield str(keys[1])
 
 
 @rule("asking/provider")

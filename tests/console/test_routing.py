@@ -15,6 +15,7 @@ import ledger as ledger_room
 from console.cli import front, streams
 from console.cli.exits import Exit
 from ledger import NewRun
+from ledger.pairing import SHADOW, Pair
 from penstock.clock import SystemClock
 from schemas.entries import ModelCall, Usage
 
@@ -111,6 +112,17 @@ def test_a_route_says_what_it_saved(project: Path, capsys: pytest.CaptureFixture
         "elsewhere": 1,
         "dearest": "large",
         "saved": 10 * 1200 - (11 * 120 + 3 * 1200),
+        "shadow": {
+            "share": 0.0,
+            "fields": ["mood", "language"],
+            "pairs": 0,
+            "agreement": None,
+            "agreement_95": None,
+            "escalated_pairs": 0,
+            "escalated_agree": 0,
+            "cost": 0,
+        },
+        "proposal": None,
     }
     printed, _ = output(capsys)
     assert "about $0.00708" in printed
@@ -147,3 +159,126 @@ def test_a_hub_without_routes_is_told_how(project: Path, capsys: pytest.CaptureF
     asyncio.run(asked(project, [SMALL]))
 
     assert "no pipeline has a route" in output(capsys, "--pipeline", "another")[1]
+
+
+def compared(project: Path, count: int, *, escalated: int = 0, differ: int = 0, share: str = "10%") -> None:
+    """
+    Let the route have a shadow, and *count* used answers be compared, of which *differ* are others.
+    """
+    file = project / "pipelines.yaml"
+    file.write_text(file.read_text().replace("< 0.75}", f"< 0.75, shadow: {share}}}"))
+    usual: dict[str, Any] = {"route": "cheap-first", "small": "small", "large": "large", "share": 0.1}
+    costs = {"small_cost": 120, "large_cost": 1200}
+
+    async def keep() -> None:
+        clock = SystemClock()
+        book = await ledger_room.open(project / ".penstock/ledger.db", clock=clock)
+        place = {"source": "s", "subject": "7", "body_hash": "h", "topic": "t", "partition": 0, "offset": 0}
+        for number in range(count + escalated):
+            run = NewRun(
+                pipeline="ticket-summary", lane=f"{number}", event_id=f"p{number}", config_hash="c", bus_time=0, **place
+            )
+            claim: Any = await book.claim(run)
+            kept = number < count
+            score = 0.76 + 0.24 * number / count if kept else 0.5 + 0.24 * (number - count) / escalated
+            pair = Pair(kept=kept, agree=number >= differ, scores={"output.confidence": score}, **usual | costs)
+            async with book.step(claim, SHADOW, kind="lookup", action_class="ai", timeout=60.0) as step:
+                if kept:
+                    async with step.call(amount=2_000, caps=[], model="large") as slot:
+                        call = {"run": run.run, "step": SHADOW, "provider": "openai", "request_model": "m"}
+                        entry = ModelCall(call=slot.call, at=clock.now_ms(), cost=1200, model="large", rung=1, **call)
+                        await slot.settle(entry, with_step=True)
+                await step.done({}, pair=pair)
+            await book.finish(claim, "delivered")
+        await book.close()
+
+    asyncio.run(keep())
+
+
+def test_a_shadow_says_how_often_models_agree(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Of the used answers, with Wilson's interval; what comparing cost is no cost of the route.
+    """
+    compared(project, 10, escalated=2, differ=5)
+    (line,) = json.loads(output(capsys, "--json")[0])["routes"]
+
+    assert (line["asks"], line["elsewhere"], line["cost"]) == (0, 0, 0)
+    assert line["shadow"] == {
+        "share": 0.1,
+        "fields": ["mood", "language"],
+        "pairs": 10,
+        "agreement": 0.5,
+        "agreement_95": [0.2366, 0.7634],
+        "escalated_pairs": 2,
+        "escalated_agree": 2,
+        "cost": 12_000,
+    }
+    printed, _ = output(capsys)
+    assert "10 kept answers compared, 50.0% agree (23.7% to 76.3%); shadows cost $0.012" in printed
+
+
+def test_a_threshold_is_proposed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Every answer agreed: the threshold may fall, and what that saves is told.
+    """
+    compared(project, 240, escalated=60)
+    (line,) = json.loads(output(capsys, "--json", "--propose", "--disagreement", "5%")[0])["routes"]
+    found = line["proposal"]
+
+    assert (found["target"], found["why_not"]) == (0.05, None)
+    assert found["escalate_when"] == "output.confidence < 0.5"
+    assert found["proposed"]["share_kept"] == 1.0
+    assert found["now"]["share_kept"] == pytest.approx(2_400 / 2_460)
+    assert found["saved_against_now"] == round(1_000 * 1_200 * 60 / 2_460)
+    assert found["saved_against_large"] == 1_000 * (1_200 - 120)
+    assert found["escalated_at_most"] == 0.9
+    printed, _ = output(capsys, "--propose", "--disagreement", "5%")
+    assert "escalate_when: output.confidence < 0.5   (now output.confidence < 0.75)" in printed
+
+
+def test_few_pairs_say_when_there_will_be_enough(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    How many are there, and a day.
+    """
+    compared(project, 5)
+
+    assert "5 of 200 compared answers are there; there will probably be enough on 20" in output(capsys, "--propose")[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("output.confidence < 0.75", "output.mood == 'angry'", "`escalate_when` compares no single number"),
+        ("", "", "0 of 200 compared answers are there; give the route a `shadow`"),
+    ],
+)
+def test_what_cannot_be_proposed_says_why(
+    project: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, says: str
+) -> None:
+    """
+    An expression of another kind, or nothing to go by.
+    """
+    file = project / "pipelines.yaml"
+    file.write_text(file.read_text().replace(old, new))
+    asyncio.run(asked(project, [SMALL]))
+
+    assert says in output(capsys, "--propose")[0]
+
+
+def test_a_schema_of_free_text_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Nothing can be compared, whatever the share.
+    """
+    schema = {"type": "object", "additionalProperties": False, "properties": {"summary": {"type": "string"}}}
+    (project / "schemas/ticket-summary.json").write_text(json.dumps(schema))
+    compared(project, 0)
+
+    assert "no field of the answer can be compared" in output(capsys)[0]
+
+
+def test_a_share_that_is_none_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    One clear error, with its place.
+    """
+    assert front.run(["cost", "routing", "--propose", "--disagreement", "two"]) == Exit.INVALID
+    assert "--disagreement" in capsys.readouterr().err

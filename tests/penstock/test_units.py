@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock import units
-from penstock.units import Amount, Duration, DurationRange, Percent, Rate, Spend, StartingPoint, TokenRange, Tokens
+from penstock.units import (
+    Amount,
+    Duration,
+    DurationRange,
+    Percent,
+    Rate,
+    Share,
+    Spend,
+    StartingPoint,
+    TokenRange,
+    Tokens,
+)
 
 MONEY = "is not an amount of money: write for example '0.02 USD'"
 SPEND = "is not money per period: write for example '25 USD/day' or '600 USD/month'"
@@ -25,6 +36,7 @@ TOKENS = "is not a number of tokens: write for example '2000' or '200k'"
 MANY = "is out of range: tokens are more than 0 and at most 10000k"
 RANGE = "is not a range of tokens: write for example '60..120', '..500' or '300..'"
 PERCENT = "is not a percentage: write for example '50%'"
+SHARE = "is not a share: write a percentage from '0%' to '100%', for example '2%'"
 START = (
     "is no starting point: write 'now', 'oldest', a span back like '2h', "
     "or a time with its zone like '2026-11-24T08:00:00Z'"
@@ -48,6 +60,7 @@ class Amounts(BaseModel):
     tokens: Tokens | None = None
     range: TokenRange | None = None
     percent: Percent | None = None
+    share: Share | None = None
     rate: Rate | None = None
     start: StartingPoint | None = None
 
@@ -85,6 +98,7 @@ READ = [
     ("percent", "50%", 0.5),
     ("percent", "0.5%", 0.005),
     ("percent", "100%", 1.0),
+    *(("share", text, value) for text, value in [("0%", 0.0), ("2%", 0.02), ("0.000001%", 1e-8), ("100%", 1.0)]),
     ("rate", "20/hour", Rate(20, 3600.0)),
     ("rate", "1/second", Rate(1, 1.0)),
     ("rate", "100/minute", Rate(100, 60.0)),
@@ -111,12 +125,13 @@ REFUSED = [
     *(("range", value, MANY) for value in ["0", "0..5", "..0", 0]),
     ("range", "120..60", "runs backwards: write the smaller number first, for example '60..120'"),
     *(("percent", value, PERCENT) for value in ["0%", "101%", "50", "50 %", "-1%", "0.5", "1e1%", 0.5]),
+    *(("share", value, SHARE) for value in ["102%", "100.1%", "2", "2 %", "-1%", "0.02", "1e1%", 0.02]),
     *(("rate", value, RATE) for value in ["0/hour", "20/week", "20 / hour", "20", "1.5/hour", "hour", 20]),
     *(("start", value, START) for value in ["", "NOW", "earliest", "2", "2h ago", "2026-11-24", "2026-11-24 08:00Z",
                                             "2026-11-24T08:00:00", "2026-11-24T08:00:00z", "٣h", 2]),
     *((field, value, words) for field, words in [("amount", MONEY), ("spend", SPEND), ("duration", DURATION),
                                                  ("durations", DURATION), ("tokens", TOKENS), ("range", RANGE),
-                                                 ("percent", PERCENT), ("rate", RATE), ("start", START)]
+                                                 ("percent", PERCENT), ("share", SHARE), ("rate", RATE), ("start", START)]
       for value in NO_STRING[1:]),
 ]  # fmt: skip
 
@@ -178,6 +193,7 @@ READERS: list[Callable[[Any], Any]] = [
     units.duration,
     units.tokens,
     units.percent,
+    units.share,
     Spend.parse,
     DurationRange.parse,
     TokenRange.parse,
