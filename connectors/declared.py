@@ -59,7 +59,7 @@ class DeclaredConnector:
             settled.values[manifest.url],
             headers=self._headers,
             secrets=self._secrets,
-            refused=lambda: settled.refused(manifest.auth.setting),
+            renew=lambda: settled.renew(manifest.auth.setting),
             rules=manifest.errors,
             budget=Budget(manifest.budget or UNLIMITED, clock),
             clock=clock,
@@ -209,8 +209,8 @@ class DeclaredConnector:
     def _names(self, record: str) -> dict[str, str]:
         return names_in(record, self.manifest.records)
 
-    def _headers(self) -> Mapping[str, str]:
-        return {**self.manifest.headers, **self.manifest.auth.headers(self._settled)}
+    def _headers(self) -> list[Mapping[str, str]]:
+        return [{**self.manifest.headers, **proof} for proof in self.manifest.auth.headers(self._settled)]
 
     def _secrets(self) -> list[str]:
         return [*self.manifest.auth.told(self._settled), *self._settled.revealed()]

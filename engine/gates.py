@@ -79,7 +79,8 @@ class Gates:
             pause = max((shut.probe_at - now) / 1000, min(retry_after or 0.0, LONGEST_WAIT))
         self._shut[gate] = _Shut(reason, now + int(pause * 1000), failures)
         if shut is None:
-            log.warning("gate %s shut: %s", gate, reason, extra={"penstock.gate": gate})
+            level = logging.ERROR if auth else logging.WARNING  # a refused credential does not mend itself
+            log.log(level, "gate %s shut: %s", gate, reason, extra={"penstock.gate": gate})
         await self._tell(gate)
 
     async def worked(self, gate: str) -> None:
