@@ -166,7 +166,7 @@ class Hub(Part):
     processes: Annotated[Number, Field(ge=1, le=64)] = 1
     """Processes of one `penstock run`, for as many cores; they share the runs at once."""
     alerts: Alerts | None = None
-    """Posts budget alerts, signed; they are only logged and counted when not set."""
+    """Posts alerts of budgets and of refused credentials, signed; they are only logged when not set, and budgets counted."""
     otel: Otel | None = None
     """Sends spans and metrics; when not set, only where `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector."""
 
