@@ -55,7 +55,7 @@ format: $(INSTALLED) ## mend lint and formatting
 	@$(VENV)/bin/ruff format .
 
 bench: $(INSTALLED) ## measure what we promise about speed, as ratios
-	@missed=0; for file in $$(grep -l '^if __name__' benchmarks/*.py) benchmarks/engine; do \
+	@missed=0; for file in $$(grep -l '^if __name__' benchmarks/*.py) benchmarks/calls benchmarks/engine; do \
 		name=$${file#benchmarks/}; \
 		$(PYTHON_IN) -m benchmarks.$${name%.py} || missed=1; \
 	done; exit $$missed

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ai.output import OutputSchema
     from ledger.contract import Claim, Ledger
     from penstock.clock import Clock
+    from penstock.tracing import Tracing
 
 log = logging.getLogger("penstock.ai")
 
@@ -79,11 +80,20 @@ class Cache:
     This process' way to the answers of all.
     """
 
-    def __init__(self, *, ledger: Ledger, clock: Clock, meters: Meters, fail: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        meters: Meters,
+        fail: Callable[[str], None],
+        tracing: Tracing | None = None,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._meters = meters
         self._fail = fail
+        self._tracing = tracing
 
     async def answer(self, claim: Claim, wanted: Wanted, *, may_ask: Callable[[], None]) -> Answer | None:
         """
@@ -92,12 +102,12 @@ class Cache:
         From then on others wait for its answer; *may_ask* raises when nothing can be asked now. A run that is made
         again asks, whatever there is. Raises `Awaited`, and `Fenced`.
         """
-        anew = claim.generation > 0
+        anew, began = claim.generation > 0, self._clock.monotonic()
         while True:
             found = None if anew else await self._settled(claim, wanted.question)
             if found is not None:
                 if (answer := wanted.fitting(found.result)) is not None:
-                    return await self._taken(claim, wanted, answer, found.run)
+                    return await self._taken(claim, wanted, answer, found.run, began)
                 may_ask()
                 break  # the other answer stays: it may fit the next event
             may_ask()
@@ -126,9 +136,9 @@ class Cache:
         now, (least, most) = self._clock.now_ms(), LOOKS_AGAIN
         return now + min(max(now - found.since, least), most)
 
-    async def _taken(self, claim: Claim, wanted: Wanted, answer: Answer, source: str) -> Answer:
+    async def _taken(self, claim: Claim, wanted: Wanted, answer: Answer, source: str, began: float) -> Answer:
         """
-        Keep another run's *answer* as that of *claim*'s.
+        Keep another run's *answer* as that of *claim*'s, looked for since *began*.
         """
         saved = answer.cost
         taken = answer.model_copy(
@@ -147,14 +157,19 @@ class Cache:
             hit = Hit(source=source, model=answer.model, saved=saved)
             await held.done(taken.model_dump(mode="json"), receipt=wanted.receipt, hit=hit)
         self._meters.hit(claim, hit)
-        log.info("answer of %s taken from run %s", answer.label, source, extra=_attributes(claim, hit))
+        known = _attributes(claim, wanted.question.step, hit)
+        log.info("answer of %s taken from run %s", answer.label, source, extra=known)
+        if self._tracing is not None:
+            self._tracing.reused(known, self._clock.monotonic() - began)
         return taken
 
 
-def _attributes(claim: Claim, hit: Hit) -> dict[str, Any]:
+def _attributes(claim: Claim, step: str, hit: Hit) -> dict[str, Any]:
     return {
+        "penstock.cache": "hit",
         "penstock.pipeline": claim.pipeline,
         "penstock.run": claim.run,
+        "penstock.step": step,
         "penstock.model": hit.model,
         "penstock.cached_run": hit.source,
         "penstock.saved_micro_usd": hit.saved,

@@ -71,7 +71,9 @@ class AI:
         self._factors = Factors()
         meters = Meters(instruments or Instruments())
         self.paces = Paces(models, ledger=ledger, clock=clock, meters=meters)
-        self.cache = Cache(ledger=ledger, clock=clock, meters=meters, fail=fail or (lambda _name: None))
+        self.cache = Cache(
+            ledger=ledger, clock=clock, meters=meters, fail=fail or (lambda _name: None), tracing=tracing
+        )
         self._tools = Tools(
             http=http,
             clock=clock,

@@ -11,6 +11,7 @@ from ai.errors import AIError
 if TYPE_CHECKING:
     from ai.models import ModelSpec
     from ai.signin.aws import AwsCredentials
+    from ai.signin.azure import EntraTokens
     from ai.signin.google import GoogleTokens
     from penstock.http import Http
     from penstock.secrets import Secrets
@@ -26,6 +27,7 @@ class Keyring:
         self._http = http
         self._google: GoogleTokens | None = None
         self._aws: AwsCredentials | None = None
+        self._entra: EntraTokens | None = None
 
     def has(self, spec: ModelSpec) -> bool:
         """
@@ -47,6 +49,8 @@ class Keyring:
             return await self._tokens(keys, refused)
         if spec.provider == "bedrock" and not keys:
             return [await self._role(refused)]
+        if spec.provider == "azure" and spec.key is None:
+            return [await self._identity(spec, refused)]
         return keys
 
     async def _tokens(self, accounts: list[str], refused: str | None) -> list[str]:
@@ -75,3 +79,10 @@ class Keyring:
 
             self._aws = AwsCredentials()
         return await self._aws.text(refused=refused)
+
+    async def _identity(self, spec: ModelSpec, refused: str | None) -> str:
+        if self._entra is None:
+            from ai.signin.azure import EntraTokens
+
+            self._entra = EntraTokens(self._http)
+        return await self._entra.token(spec.url or "", refused=refused)

@@ -78,6 +78,20 @@ def compare(
     ours()
     theirs()
     pairs = [_pair(ours, theirs, ours_first=number % 2 == 0) for number in range(rounds)]
+    return compared(name, pairs, unit=unit, at_least=at_least, at_most=at_most)
+
+
+def compared(
+    name: str,
+    pairs: Sequence[tuple[float, float]],
+    *,
+    unit: str = "s",
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Comparison:
+    """
+    Compare what was measured already: ours and theirs of each round.
+    """
     ratios = [mine / other for mine, other in pairs]
     return Comparison(
         name=name,
@@ -86,7 +100,7 @@ def compare(
         theirs=median(other for _, other in pairs),
         ratio=median(ratios),
         spread=(min(ratios), max(ratios)),
-        rounds=rounds,
+        rounds=len(pairs),
         at_least=at_least,
         at_most=at_most,
     )

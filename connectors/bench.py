@@ -133,13 +133,21 @@ class OnBench(ABC):
         Let another person write *text* on *record*.
         """
 
+    def rotated(self, url: str) -> dict[str, Any]:
+        """
+        Return the settings with a new credential, in the variable `NEWER`, before the one there is.
+        """
+        one = f"${{env:{self.credential}}}"
+        return {name: ["${env:NEWER}", one] if given == one else given for name, given in self.settings(url).items()}
+
     def connect(self, url: str = "https://pretended.example", **environment: str) -> DeclaredConnector:
         """
-        Return a connection to the system at *url*.
+        Return a connection to the system at *url*; with a `NEWER`, in the middle of a rotation.
         """
         secrets = Secrets({**self.environment, **environment}, redactor=Redactor())
         http = AiohttpHttp()
-        found = catalog.open(self.name, self.settings(url), secrets=secrets, http=http, clock=SystemClock())
+        settings = self.rotated(url) if "NEWER" in environment else self.settings(url)
+        found = catalog.open(self.name, settings, secrets=secrets, http=http, clock=SystemClock())
         assert isinstance(found, DeclaredConnector)
         return found
 

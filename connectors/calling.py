@@ -1,13 +1,13 @@
 """
 One piece of work towards one system: auth, rate budget, deadline and fence around every request.
 
-It never retries: a lost answer of a write is `UnknownOutcome`, and the engine looks before it writes
-again.
+It repeats only what was refused for its credential, with another one: such a request was not carried out.
+A lost answer of a write is `UnknownOutcome`, and the engine looks before it writes again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +15,15 @@ from connectors.addresses import absolute
 from connectors.contract import Call, Connector
 from connectors.edge import Edge
 from penstock.clock import Clock
-from penstock.errors import Rejected, Unavailable, UnknownOutcome
+from penstock.errors import Crowded, Rejected, Unavailable, UnknownOutcome
 from penstock.http import Http, NotSent, Request, Response, SentNoAnswer
 
 WAITING = 0.5  # share of the time left that may go by before it is our turn
+CREDENTIALS = 3  # tried at most for one request: the newest, the one there is after a refusal, the one before
 USER_AGENT = "penstock"  # some systems refuse requests without one
+
+_Sent = Callable[[Mapping[str, str] | None], Awaitable[tuple[Response, Mapping[str, str]]]]
+"""Sends one request with these headers, or with the newest; returns the headers too."""
 
 
 class HttpCall:
@@ -70,17 +74,36 @@ class HttpCall:
             raise Rejected("This connector does not speak HTTP: it has no `edge`.")
         target = absolute(edge.base_url, url)
         what = f"{method} {urlsplit(target).path}"
-        async with edge.budget.turn(self._patience()):
-            request = Request.to(
-                method,
-                target,
-                params=params,
-                headers={"user-agent": USER_AGENT, **edge.headers(), **(headers or {})},
-                **body,
-            )
-            response = await self._exchange(request, what, write=write)
+
+        async def sent(proof: Mapping[str, str] | None) -> tuple[Response, Mapping[str, str]]:
+            async with edge.budget.turn(self._patience()):
+                proof = proof or edge.headers()[0]  # after the wait: the newest there is
+                named = {"user-agent": USER_AGENT, **proof, **(headers or {})}
+                request = Request.to(method, target, params=params, headers=named, **body)
+                return await self._exchange(request, what, write=write), proof
+
+        response = await self._proven(edge, sent)
         edge.judge(response, what, write=write)
         return edge.unechoed(response)
+
+    async def _proven(self, edge: Edge, sent: _Sent) -> Response:
+        """
+        Send with the newest credential; when that is refused, with the one there is by now, then with the one before.
+        """
+        response, proof = await sent(None)
+        tried = [proof]
+        while edge.refuses(response, tried[-1]) and len(tried) < CREDENTIALS:
+            if len(tried) == 1:
+                await edge.renew(max(0.0, self._patience() - self._clock.monotonic()))
+            other = next((proof for proof in edge.headers() if proof not in tried), None)
+            if other is None or self.deadline <= self._clock.monotonic():
+                break
+            tried.append(other)
+            try:
+                response, _ = await sent(other)
+            except Crowded:
+                break  # what is known is that the first was refused
+        return response
 
     def _patience(self) -> float:
         """

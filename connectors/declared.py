@@ -55,15 +55,15 @@ class DeclaredConnector:
         self.samples: Sequence[Sample] = tuple(_sample(rule, folder) for rule in manifest.samples)
         self._settled = settled
         self._clock = clock
-        self._proof: tuple[str, Mapping[str, str]] | None = None
-        """The headers of every request, and the secret they were made with."""
+        self._proof: tuple[tuple[str, ...], list[Mapping[str, str]]] | None = None
+        """The headers of every request, and the secrets they were made with."""
         self._told: tuple[list[str], list[str]] | None = None
         """Every secret, and with them what such headers say."""
         self.edge = Edge(
             settled.values[manifest.url],
             headers=self._headers,
             secrets=self._secrets,
-            refused=lambda: settled.refused(manifest.auth.setting),
+            renew=lambda: settled.renew(manifest.auth.setting),
             rules=manifest.errors,
             budget=Budget(manifest.budget or UNLIMITED, clock),
             clock=clock,
@@ -213,11 +213,11 @@ class DeclaredConnector:
     def _names(self, record: str) -> dict[str, str]:
         return names_in(record, self.manifest.records)
 
-    def _headers(self) -> Mapping[str, str]:
+    def _headers(self) -> list[Mapping[str, str]]:
         auth = self.manifest.auth
-        newest = self._settled.secrets(auth.setting)[0]
-        if self._proof is None or self._proof[0] != newest:
-            self._proof = newest, {**self.manifest.headers, **auth.headers(self._settled)}
+        live = self._settled.secrets(auth.setting)
+        if self._proof is None or self._proof[0] != live:
+            self._proof = live, [{**self.manifest.headers, **proof} for proof in auth.headers(self._settled)]
         return self._proof[1]
 
     def _secrets(self) -> list[str]:

@@ -4,8 +4,10 @@ The edge of one system: its address, how we prove who we are, and what its answe
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, NoReturn, Self
@@ -25,6 +27,7 @@ from penstock.retry import parse_retry_after
 
 Raises = Literal["unavailable", "auth-failed", "rejected", "not-found", "conflict", "unknown-outcome"]
 
+REFUSED = 60.0  # seconds a refused credential is tried after the others
 EXCERPT = 200  # characters of the system's own words in our messages
 LOOKED_AT = 16 * 1024  # bytes of an error page that are read for them
 ECHOED = 12  # characters from which a credential in an answer is no chance
@@ -69,11 +72,11 @@ class Auth(Part):
             return self.bearer
         return self.basic[1] if self.basic is not None else self.header[1]  # type: ignore[index]  # one of three
 
-    def headers(self, settled: Settled) -> dict[str, str]:
+    def headers(self, settled: Settled) -> list[dict[str, str]]:
         """
-        Return the header that proves who we are, with the newest secret.
+        Return the header that proves who we are, with each live secret, the newest first.
         """
-        return self._with(settled.secrets(self.setting)[0], settled)
+        return [self._with(secret, settled) for secret in settled.secrets(self.setting)]
 
     def told(self, settled: Settled) -> list[str]:
         """
@@ -110,9 +113,9 @@ class Edge:
         self,
         base_url: str,
         *,
-        headers: Callable[[], Mapping[str, str]],
+        headers: Callable[[], Sequence[Mapping[str, str]]],
         secrets: Callable[[], list[str]],
-        refused: Callable[[], None],
+        renew: Callable[[], Awaitable[None]],
         rules: tuple[ErrorRule, ...],
         budget: Budget,
         clock: Clock,
@@ -121,15 +124,41 @@ class Edge:
         self.budget = budget
         self._headers = headers
         self._secrets = secrets
-        self._refused = refused
+        self._renew = renew
         self._rules = rules
         self._clock = clock
+        self._refused: list[tuple[Mapping[str, str], float]] = []
+        """Which headers were refused of late, and until when that is remembered."""
 
-    def headers(self) -> Mapping[str, str]:
+    def headers(self) -> list[Mapping[str, str]]:
         """
-        Return the headers of every request, the credential among them.
+        Return the headers of every request with each live credential, the newest first; those refused of late last.
         """
-        return self._headers()
+        found = [*self._headers()]
+        if self._refused:
+            now = self._clock.monotonic()
+            self._refused = [(headers, until) for headers, until in self._refused if until > now]
+            refused = [headers for headers, _ in self._refused]
+            found.sort(key=refused.__contains__)
+        return found
+
+    def refuses(self, response: Response, headers: Mapping[str, str]) -> bool:
+        """
+        Tell whether *response* refuses the credential in *headers*, and remember it. Nothing was carried out then.
+        """
+        if response.status != 401 or self._kind(response, write=False) != "auth-failed":
+            return False
+        others = [refused for refused in self._refused if refused[0] != headers]
+        self._refused = [*others, (headers, self._clock.monotonic() + REFUSED)]
+        return True
+
+    async def renew(self, within: float) -> None:
+        """
+        Read the credential anew, in at most *within* seconds; what cannot be read stays as it was.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._renew()
 
     def judge(self, response: Response, what: str, *, write: bool) -> None:
         """
@@ -142,8 +171,6 @@ class Edge:
         said = f"{what}: {response.status}{self._excerpt(response)}"
         if kind == "unavailable":
             raise self._later(response, said)
-        if response.status == 401:
-            self._refused()
         self._raise(kind, said)
 
     def _kind(self, response: Response, *, write: bool) -> Raises:

@@ -29,9 +29,9 @@ class SecretSource(Protocol):
         """
         ...
 
-    def refused(self, refs: SecretRefs) -> None:
+    async def renew(self, refs: SecretRefs) -> None:
         """
-        Hear that a system refuses the newest of *refs*.
+        Read *refs* anew now, since a system refuses what we have; what cannot be read stays as it was.
         """
         ...
 
@@ -121,11 +121,11 @@ class Settled:
             known = self._texts[name] = found, tuple(dict.fromkeys(secret.reveal() for secret in found))
         return known[1]
 
-    def refused(self, name: str) -> None:
+    async def renew(self, name: str) -> None:
         """
-        Hear that the system refuses a secret setting: there may be a newer one.
+        Read a secret setting anew, which the system refuses: there may be a newer one.
         """
-        self._source.refused(self._refs[name])
+        await self._source.renew(self._refs[name])
 
     def held(self, name: str) -> list[str]:
         """

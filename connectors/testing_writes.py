@@ -44,6 +44,17 @@ class WritesContract(OnBench):
 
         assert len([call for call in bench.double.calls if call["method"] != "GET"]) <= 1
 
+    async def test_a_rotation(self) -> None:
+        """While the system does not know the new credential yet, the one before is tried at once: one effect."""
+        async with self.benched(NEWER="not-known-yet") as bench:
+            record = self.record(bench.double, "text")
+            await self.write(bench, record)
+            first, *others = bench.double.calls
+
+            assert first["status"] == 401
+            assert not [call for call in others if call["status"] == 401], "it is remembered"
+            assert len(self.written(bench.double, record)) == 1
+
     @pytest.mark.parametrize(("header", "low", "high"), [("7", 7, 7), ("date:9", 7, 9), (None, None, None)])
     async def test_retry_after(self, bench: Bench, header: str | None, low: float | None, high: float | None) -> None:
         """A wait asked for in seconds or as a date is passed on; none is none."""

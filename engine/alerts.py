@@ -38,7 +38,7 @@ class Webhook:
 
 class Alerts:
     """
-    Sends what the ledger put into its outbox when a threshold was passed.
+    Sends what the ledger put into its outbox when a threshold was passed, or a gate shut because we are refused.
     """
 
     def __init__(self, clock: Clock, webhook: Webhook | None = None) -> None:
@@ -56,20 +56,29 @@ class Alerts:
             self._tell(alert)
             self._told.add(parcel.id)
         if self._webhook is not None:
-            await self._post(self._webhook, parcel, alert)
+            await self._post(self._webhook, parcel, "budget.alert", alert, in_words(alert))
         self._told.discard(parcel.id)
+
+    async def refused(self, parcel: Parcel) -> None:
+        """
+        Tell of one gate that shut because we are refused, which the log has said; raises as `send` does.
+        """
+        if self._webhook is not None:
+            alert = orjson.loads(parcel.body)
+            words = f"gate {alert['gate']} is shut until somebody sees to it: {alert['reason']}"
+            await self._post(self._webhook, parcel, "gate.refused", alert, words)
 
     def _tell(self, alert: dict[str, Any]) -> None:
         scope, period = alert["scope"], alert["period"]
         extra = {f"penstock.{name}": value for name, value in alert.items() if name != "at"}
         log.warning("budget alert: %s", in_words(alert), extra=extra | {"penstock.alert": f"{scope}/{period}"})
 
-    async def _post(self, webhook: Webhook, parcel: Parcel, alert: dict[str, Any]) -> None:
+    async def _post(self, webhook: Webhook, parcel: Parcel, kind: str, alert: dict[str, Any], words: str) -> None:
         body = orjson.dumps(
             {
-                "type": "budget.alert",
+                "type": kind,
                 "timestamp": utc(alert["at"]).isoformat(),
-                "data": {name: value for name, value in alert.items() if name != "at"} | {"text": in_words(alert)},
+                "data": {name: value for name, value in alert.items() if name != "at"} | {"text": words},
             }
         )
         at = self._clock.now_ms() // 1000

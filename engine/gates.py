@@ -38,6 +38,8 @@ class _Shut:
     reason: str
     probe_at: int
     failures: int = 1
+    refused: bool = False
+    """Whether a person has to see to it."""
 
 
 class Gates:
@@ -77,9 +79,10 @@ class Gates:
         if shut and shut.probe_at > now:  # a straggler sent before the gate was shut tells nothing new
             failures = shut.failures
             pause = max((shut.probe_at - now) / 1000, min(retry_after or 0.0, LONGEST_WAIT))
-        self._shut[gate] = _Shut(reason, now + int(pause * 1000), failures)
+        self._shut[gate] = _Shut(reason, now + int(pause * 1000), failures, refused=auth)
         if shut is None:
-            log.warning("gate %s shut: %s", gate, reason, extra={"penstock.gate": gate})
+            level = logging.ERROR if auth else logging.WARNING  # a refused credential does not mend itself
+            log.log(level, "gate %s shut: %s", gate, reason, extra={"penstock.gate": gate})
         await self._tell(gate)
 
     async def worked(self, gate: str) -> None:
@@ -110,6 +113,6 @@ class Gates:
             if shut is None:
                 await self._ledger.reopen(gate)
             else:
-                await self._ledger.shut(gate, shut.reason, probe_at=shut.probe_at)
+                await self._ledger.shut(gate, shut.reason, probe_at=shut.probe_at, refused=shut.refused)
 
         await firmly(self._clock, tell)

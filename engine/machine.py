@@ -132,7 +132,8 @@ class Engine:
         self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=layout.topic, metrics=self.metrics)
         self._partitions = layout.partitions
         self._letters = Letters(bus, layout.dead)
-        senders = {KIND: self._letters.send, "alert": Alerts(clock, webhook).send}
+        alerts = Alerts(clock, webhook)
+        senders = {KIND: self._letters.send, "alert": alerts.send, "refused": alerts.refused}
         self._dispatch = Dispatch(ledger, clock, senders)
         self._chores: list[asyncio.Task[None]] = []
 

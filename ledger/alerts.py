@@ -1,5 +1,6 @@
 """
-Alerts: each threshold of a budget is reported once in a period, in the transaction that passes it.
+Alerts: each threshold of a budget is reported once in a period, in the transaction that passes it; a gate that shuts
+because we are refused is reported once until it opens.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from ledger.queries import queries
 ALERT = "alert"
 """
 Kind of parcel.
+"""
+REFUSED = "refused"
+"""
+Kind of those about gates.
 """
 WHOLE = "100%"
 OVERRUN = "overrun"
@@ -40,6 +45,15 @@ def reached(connection: Connection, cap: Cap, row: Row, now: int) -> None:
     Report that a call did not fit under *cap* any more.
     """
     _add(connection, cap.scope, cap.period, WHOLE, row, now)
+
+
+def refused(connection: Connection, gate: str, reason: str, *, since: int, now: int) -> None:
+    """
+    Report that *gate* is shut since then because what is behind it refuses us: a person has to see to it.
+    """
+    parcel = hashlib.sha256(f"{REFUSED}\x00{gate}\x00{since}".encode()).hexdigest()[:32]
+    told = {"gate": gate, "reason": reason, "at": since}
+    outbox.put(connection, parcel=parcel, kind=REFUSED, body=orjson.dumps(told), now=now)
 
 
 def _passed(row: Row, amount: int, booked: int) -> Iterator[str]:

@@ -258,9 +258,11 @@ class Book(
 
     # ---- gates ------------------------------------------------------------------------------
 
-    async def shut(self, gate: str, reason: str, *, probe_at: int) -> None:
+    async def shut(self, gate: str, reason: str, *, probe_at: int, refused: bool = False) -> None:
         now, told = self.clock.now_ms(), LIVE.hide(reason)
-        await self.store.write(lambda c: gates.shut(c, gate, told, probe_at=probe_at, now=now), locks.ALONE)
+        await self.store.write(
+            lambda c: gates.shut(c, gate, told, probe_at=probe_at, now=now, refused=refused), locks.ALONE
+        )
 
     async def reopen(self, gate: str) -> None:
         now = self.clock.now_ms()

@@ -4,6 +4,7 @@ Gates: what runs wait at while a connection, a model or a budget is shut. A gate
 
 from __future__ import annotations
 
+from ledger import alerts
 from ledger.connection import Connection
 from ledger.queries import queries
 from schemas.entries import GateEntry
@@ -11,11 +12,14 @@ from schemas.entries import GateEntry
 PROBE_LOST = 300_000  # ms after which a probe that did not come back is given up
 
 
-def shut(connection: Connection, gate: str, reason: str, *, probe_at: int, now: int) -> None:
+def shut(connection: Connection, gate: str, reason: str, *, probe_at: int, now: int, refused: bool = False) -> None:
     """
-    Shut *gate*, or put its next probe off.
+    Shut *gate*, or put its next probe off; that we are *refused* is an alert, once until it opens.
     """
     connection.execute(queries["shut_gate"], {"gate": gate, "reason": reason, "probe_at": probe_at, "now": now})
+    if refused:
+        since = connection.execute(queries["gate_since"], {"gate": gate}).fetchone()["since"]
+        alerts.refused(connection, gate, reason, since=since, now=now)
 
 
 def reopen(connection: Connection, gate: str, now: int) -> None:

@@ -14,9 +14,9 @@ class Gating(Protocol):
     Shuts and opens gates.
     """
 
-    async def shut(self, gate: str, reason: str, *, probe_at: int) -> None:
+    async def shut(self, gate: str, reason: str, *, probe_at: int, refused: bool = False) -> None:
         """
-        Shut *gate*, or put its next probe off.
+        Shut *gate*, or put its next probe off; that we are *refused* is an alert, once until it opens.
         """
         ...
 

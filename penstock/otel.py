@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 FLUSH = 3.0  # seconds at the end for what has not left yet
+REUSED = "cached answer"
 _NAME = "penstock"
 _ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP{which}_ENDPOINT" for which in ("", "_TRACES", "_METRICS"))
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -161,6 +162,15 @@ class Otel:
         for kind in ("input", "output"):
             if tokens := attributes.get(f"gen_ai.usage.{kind}_tokens"):
                 self._tokens.record(tokens, few | {"gen_ai.token.type": kind})
+
+    def reused(self, attributes: Attributes, seconds: float) -> None:
+        """
+        Tell of an answer that was used again. The conventions have no operation for that, so it has none of their
+        names and no metrics: who counts calls, tokens or money by them does not count it.
+        """
+        end = time.time_ns()
+        span = self._tracer.start_span(REUSED, attributes=attributes, start_time=end - int(seconds * 1e9))
+        span.end(end)
 
     def close(self) -> None:
         """

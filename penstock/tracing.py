@@ -49,3 +49,9 @@ class Tracing(Protocol):
         Tell of a call to a model that ended now and took *seconds*; the attributes have GenAI's own names.
         """
         ...
+
+    def reused(self, attributes: Attributes, seconds: float) -> None:
+        """
+        Tell of an answer that was used again now, *seconds* after it was looked for; it is no call to a model.
+        """
+        ...

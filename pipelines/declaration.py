@@ -166,7 +166,7 @@ class Hub(Part):
     processes: Annotated[Number, Field(ge=1, le=64)] = 1
     """Processes of one `penstock run`, for as many cores; they share the runs at once."""
     alerts: Alerts | None = None
-    """Posts budget alerts, signed; they are only logged and counted when not set."""
+    """Posts alerts of budgets and of refused credentials, signed; they are only logged when not set, and budgets counted."""
     otel: Otel | None = None
     """Sends spans and metrics; when not set, only where `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector."""
 
@@ -229,7 +229,7 @@ class Model(Part):
     model: str = Field(min_length=1)
     """What the provider calls it; for `azure` the name of the deployment."""
     key: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=2)] | None = None
-    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`, or two during a rotation: [new, old]. For `vertex` it leads to a service account's JSON. `vertex` and `bedrock` need none where the machine has an identity of its own."""
+    """A reference to the API key, e.g. `${env:OPENAI_API_KEY}`, or two during a rotation: [new, old]. For `vertex` it leads to a service account's JSON. `azure`, `vertex` and `bedrock` need none where the machine has an identity of its own."""
     url: str | None = None
     """Base URL of an OpenAI-compatible server, of the resource for `azure`, or of a private endpoint; the vendor's own when not set."""
     api_version: str | None = Field(default=None, pattern=r"^(v1|preview|latest|20\d\d-\d\d-\d\d(-preview)?)$")

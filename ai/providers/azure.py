@@ -35,7 +35,7 @@ def request(question: Question, key: str | None) -> Request:
     spec = question.spec
     place = f"/deployments/{quote(spec.model, safe='')}" if _by_deployment(spec) else ""
     body = openai.chat(question, own=True, thinking=thinks(spec))
-    headers = _headers(key) | {"content-type": "application/json"}
+    headers = _headers(spec, key) | {"content-type": "application/json"}
     return Request.to(
         "POST", f"{_base(spec)}{place}/chat/completions", params=_version(spec), headers=headers, json=body
     )
@@ -45,7 +45,7 @@ def probe(spec: ModelSpec, key: str | None) -> Request:
     """
     Ask for the list of models.
     """
-    return Request.to("GET", f"{_base(spec)}/models", params=_version(spec), headers=_headers(key))
+    return Request.to("GET", f"{_base(spec)}/models", params=_version(spec), headers=_headers(spec, key))
 
 
 def _by_deployment(spec: ModelSpec) -> bool:
@@ -64,5 +64,11 @@ def _version(spec: ModelSpec) -> dict[str, str]:
     return {"api-version": spec.api_version} if spec.api_version and spec.api_version != "v1" else {}
 
 
-def _headers(key: str | None) -> dict[str, str]:
-    return {"accept": "application/json"} | ({"api-key": key} if key else {})
+def _headers(spec: ModelSpec, key: str | None) -> dict[str, str]:
+    """
+    Return the headers; without a configured key, *key* is an access token.
+    """
+    headers = {"accept": "application/json"}
+    if not key:
+        return headers
+    return headers | ({"api-key": key} if spec.key is not None else {"authorization": f"Bearer {key}"})

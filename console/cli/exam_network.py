@@ -116,9 +116,9 @@ async def _model(spec: ModelSpec, keyring: Keyring, http: Http, *, offline: bool
 def _answered(what: str, spec: ModelSpec, response: Response) -> Finding:
     error = adapter(spec.provider).classify(response)
     if error is not None and error.error_class == "auth":
-        return Finding(
-            what=what, state="down", says=f"{spec.label}: the key is refused ({response.status})", next="make a new key"
-        )
+        refused, next_step = ("the key", "make a new key") if spec.key else ("this machine", "give it a role there")
+        says = f"{spec.label}: {refused} is refused ({response.status})"
+        return Finding(what=what, state="down", says=says, next=next_step)
     if response.status >= 500 or response.status == 429:
         return Finding(what=what, state="down", says=f"{spec.label}: answered {response.status}")
     return Finding(what=what, state="ok", says=f"{spec.label}: answered in {response.seconds * 1000:.0f} ms")

@@ -207,6 +207,10 @@ INSERT INTO gates (gate, state, reason, since, probe_at) VALUES (:gate, 'shut', 
 ON CONFLICT (gate) DO UPDATE SET reason = :reason, probe_at = :probe_at, probe_run = NULL, probing_at = NULL,
     since = CASE gates.state WHEN 'open' THEN :now ELSE gates.since END, state = 'shut';
 
+-- gate_since --
+-- When a gate was shut, or opened
+SELECT since FROM gates WHERE gate = :gate;
+
 -- open_gate --
 -- A probe got through
 UPDATE gates SET state = 'open', since = :now, probe_run = NULL, probing_at = NULL WHERE gate = :gate AND state <> 'open';

@@ -84,18 +84,9 @@ class Remote:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
 
-    def hurry(self, ref: SecretRef) -> None:
-        """
-        Renew *ref* soon: somebody refuses its value.
-        """
-        if (kept := self._kept.get(_place(ref))) is not None:
-            kept.hurry()
-            if self._asking is not None:
-                self._asking.wake()
-
     async def renew(self, ref: SecretRef) -> None:
         """
-        Renew *ref* now, unless that was done just before.
+        Renew *ref* now, or soon where that was done just before: somebody refuses its value.
         """
         kept = self._kept.get(_place(ref))
         if kept is None or self._asking is None:
@@ -103,6 +94,8 @@ class Remote:
         kept.hurry()
         if kept.due <= self._clock.monotonic():
             await self._asking.renew({_place(ref): kept})
+        else:
+            self._asking.wake()
 
     def _values(self, ref: SecretRef) -> tuple[Secret, ...]:
         kept = self._kept.get(_place(ref))

@@ -151,14 +151,6 @@ class Secrets:
             if ref.remote:
                 await self._remote.renew(ref)
 
-    def refused(self, refs: SecretRefs) -> None:
-        """
-        Read *refs* anew soon, without waiting for it: somebody refuses what we have.
-        """
-        for ref in refs:
-            if ref.remote:
-                self._remote.hurry(ref)
-
     def refresh(self, ref: str | SecretRef | SecretRefs | None = None) -> None:
         """
         Forget what was read for *ref*, or for all; the next `get` reads anew.

@@ -93,7 +93,7 @@ def providers(survey: Survey) -> Iterator[Finding]:
             yield survey.error_at_key(keys, message, f"give it `{needed}: {_EXAMPLES[needed]}`")
 
 
-_SIGNS_IN = ("offline", "vertex", "bedrock")
+_SIGNS_IN = ("offline", "azure", "vertex", "bedrock")
 """Providers that need no key: they ask who the machine is."""
 _OWN_SETTINGS = {"api_version": ("azure",), "project": ("vertex",), "region": ("vertex", "bedrock")}
 _NEEDED = {"azure": "url", "vertex": "project", "bedrock": "region"}

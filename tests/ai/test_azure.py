@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import openai as openai_sdk
@@ -11,6 +12,7 @@ from openai.lib._pydantic import _ensure_strict_json_schema
 from ai.models import ModelSpec
 from ai.providers import azure
 from ai.providers.contract import Question
+from penstock.secrets import SecretRefs
 from tests.ai.questions import PLAIN, PROMPTS, Tape, chat, question, said, spec, turns
 
 RESOURCE = "https://acme.openai.azure.com"
@@ -33,11 +35,12 @@ def reasoning(which: ModelSpec) -> bool:
     return "gpt-5" in which.family
 
 
+KEY = SecretRefs.parse("${env:AZURE_OPENAI_KEY}")
 SPECS = [
-    spec("azure", "gpt-4o-mini", RESOURCE),
-    spec("azure", "gpt-5-mini", RESOURCE),
-    spec("azure", "our-small-one", RESOURCE, price_as="azure/gpt-5-mini"),
-    spec("azure", "our-large-one", RESOURCE),
+    spec("azure", "gpt-4o-mini", RESOURCE, key=KEY),
+    spec("azure", "gpt-5-mini", RESOURCE, key=KEY),
+    spec("azure", "our-small-one", RESOURCE, price_as="azure/gpt-5-mini", key=KEY),
+    spec("azure", "our-large-one", RESOURCE, key=KEY),
 ]
 
 
@@ -49,7 +52,7 @@ def test_a_dated_request_is_the_sdk_s(which: ModelSpec, version: str, prompt: An
     """
     Under a dated version the official SDK sends the same JSON to the same deployment with the same key.
     """
-    which = spec("azure", which.model, which.url, price_as=which.price_as, api_version=version)
+    which = replace(which, api_version=version)
     asked, tape = question(which, prompt, repair=repair), Tape(chat())
     client = openai_sdk.AzureOpenAI(azure_endpoint=RESOURCE, api_key="k", api_version=version, http_client=tape.client)
     asked_by_sdk(client, asked, reasons=reasoning(which))
@@ -68,7 +71,7 @@ def test_a_request_of_the_v1_api_is_the_sdk_s(which: ModelSpec, url: str) -> Non
     """
     Without a version the body and the place are those of the SDK at the `v1` API, however the resource is written.
     """
-    which = spec("azure", which.model, url, price_as=which.price_as)
+    which = replace(which, url=url)
     asked, tape = question(which), Tape(chat())
     client = openai_sdk.OpenAI(base_url=f"{RESOURCE}/openai/v1/", api_key="k", http_client=tape.client)
     asked_by_sdk(client, asked, reasons=reasoning(which))
@@ -78,6 +81,24 @@ def test_a_request_of_the_v1_api_is_the_sdk_s(which: ModelSpec, url: str) -> Non
     assert orjson.loads(request.content) == tape.body
     assert str(request.url) == str(tape.requests[0].url)
     assert request.headers["api-key"] == "k"
+
+
+@pytest.mark.parametrize("version", [None, "2024-10-21"])
+def test_a_token_goes_where_the_sdk_puts_it(version: str | None) -> None:
+    """
+    Without a key an access token is a bearer's, as the official SDK sends Entra's; no key goes with it.
+    """
+    which = spec("azure", "gpt-4o-mini", RESOURCE, api_version=version)
+    tape = Tape(chat())
+    client = openai_sdk.AzureOpenAI(
+        azure_endpoint=RESOURCE, azure_ad_token_provider=lambda: "t", api_version="2024-10-21", http_client=tape.client
+    )
+    asked_by_sdk(client, question(which), reasons=False)
+
+    for request in (azure.request(question(which), "t"), azure.probe(which, "t")):
+        assert request.headers["authorization"] == tape.requests[0].headers["authorization"] == "Bearer t"
+        assert "api-key" not in request.headers
+        assert "api-key" not in tape.requests[0].headers
 
 
 @pytest.mark.parametrize(

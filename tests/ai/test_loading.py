@@ -39,13 +39,14 @@ def loaded(code: str, *words: str) -> set[str]:
     return set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split())
 
 
-def test_the_room_loads_no_provider() -> None:
+@pytest.mark.parametrize("what", ["ai", "console.app"])
+def test_the_room_loads_no_provider(what: str) -> None:
     """
-    `import ai` loads no vendor's package, no provider's file and no sign-in.
+    `import ai` loads no vendor's package, no provider's file and no sign-in; nor does the whole hub.
     """
-    modules = loaded("import sys, ai")
+    modules = loaded(f"import sys, {what}")
 
-    assert set() == modules & {*VENDORS, *(f"ai.providers.{name}" for name in NEEDS), "ai.signin"}
+    assert set() == modules & {*VENDORS, *(f"ai.providers.{name}" for name in (*NEEDS, "offline")), "ai.signin"}
 
 
 @pytest.mark.parametrize("provider", NEEDS)

@@ -4,6 +4,7 @@ What a call makes of everything that can happen to a request.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from connectors import open_call
 from connectors.budget import UNLIMITED, Budget, BudgetRule
 from connectors.contract import Call
-from connectors.edge import Edge
+from connectors.edge import REFUSED, Edge
 from penstock.clock import ManualClock
-from penstock.errors import Crowded, Fenced, Rejected, Unavailable, UnknownOutcome
+from penstock.errors import AuthFailed, Crowded, Fenced, Rejected, Unavailable, UnknownOutcome
 from penstock.http import NotSent, Request, Response, SentNoAnswer
 
 
@@ -49,16 +50,24 @@ class Edged:
     As much of a connector as a call needs.
     """
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: ManualClock, live: tuple[str, ...] = ("hush-hush",), later: str = "") -> None:
+        self.live = live
+        self.later = later
+        """What a look at the store finds before *live*."""
+        self.renewed = 0
         self.edge = Edge(
             "https://api.example",
-            headers=lambda: {"authorization": "Bearer hush-hush"},
-            secrets=lambda: ["hush-hush"],
-            refused=lambda: None,
+            headers=lambda: [{"authorization": f"Bearer {secret}"} for secret in self.live],
+            secrets=lambda: list(self.live),
+            renew=self.renew,
             rules=(),
             budget=Budget(UNLIMITED, clock),
             clock=clock,
         )
+
+    async def renew(self) -> None:
+        self.renewed += 1
+        self.live = tuple(dict.fromkeys([secret for secret in (self.later, *self.live) if secret]))
 
 
 def call(http: ScriptedHttp, clock: ManualClock, fence: Callable[[], None] | None = None) -> Call:
@@ -180,3 +189,120 @@ async def test_a_connector_without_http() -> None:
     made = open_call(connector, ScriptedHttp(), key="k", slot="s", timeout=1.0, clock=ManualClock())
     with pytest.raises(Rejected, match="does not speak HTTP"):
         await made.send("GET", "/x")
+
+
+class Locked(ScriptedHttp):
+    """
+    A system that opens to some credentials only.
+    """
+
+    def __init__(self, *good: str) -> None:
+        super().__init__()
+        self.good = good
+
+    @property
+    def asked(self) -> list[str]:
+        return [request.headers["authorization"].removeprefix("Bearer ") for request in self.requests]
+
+    async def send(self, request: Request, **rest: Any) -> Response:
+        opens = request.headers["authorization"].removeprefix("Bearer ") in self.good
+        self.script.append(Response(status=200, body=b"[]") if opens else Response(status=401))
+        return await super().send(request, **rest)
+
+
+@pytest.mark.parametrize(
+    ("live", "later", "good", "asked"),
+    [
+        (("one",), "", ("one",), ["one"]),  # nothing is read anew without need
+        (("one",), "two", ("two",), ["one", "two"]),  # rotated, and the old one is shut already
+        (("two", "one"), "", ("one",), ["two", "one"]),  # the system does not know the new one yet
+        (("one", "zero"), "two", ("zero",), ["one", "two", "zero"]),  # neither the newest nor the one before it
+        (("one",), "", (), ["one"]),  # nothing else to try
+        (("one",), "two", (), ["one", "two"]),
+        (("one", "zero", "less"), "two", ("less",), ["one", "two", "zero"]),  # three at most
+    ],
+)
+@pytest.mark.parametrize("write", [False, True])
+async def test_a_refused_credential(
+    live: tuple[str, ...], later: str, good: tuple[str, ...], asked: list[str], write: bool
+) -> None:
+    """After a 401 the secret is read anew, once, and the request repeated with what was not tried: a write as well."""
+    clock, http = ManualClock(), Locked(*good)
+    connector: Any = Edged(clock, live, later)
+    made = open_call(connector, http, key="k", slot="s", timeout=10.0, clock=clock)
+    if set(good) & set(asked):
+        assert 200 == (await made.send("PUT", "/x", json={"a": 1}, write=write)).status
+    else:
+        with pytest.raises(AuthFailed):
+            await made.send("PUT", "/x", json={"a": 1}, write=write)
+
+    assert asked == http.asked
+    assert {b'{"a":1}'} == {request.content for request in http.requests}
+    assert (len(asked) > 1 or not good) == bool(connector.renewed)
+    assert connector.renewed <= 1
+
+
+async def test_a_refused_credential_comes_last_for_a_while() -> None:
+    """The next calls begin with what works, and after a minute with the newest again: systems shut out who errs often."""
+    clock, http = ManualClock(), Locked("one")
+    connector: Any = Edged(clock, ("two", "one"))
+    for _ in range(3):
+        await open_call(connector, http, key="k", slot="s", timeout=10.0, clock=clock).send("GET", "/x")
+    await clock.advance(REFUSED + 1)
+    http.good = ("two",)
+    await open_call(connector, http, key="k", slot="s", timeout=10.0, clock=clock).send("GET", "/x")
+
+    assert ["two", "one", "one", "one", "two"] == http.asked
+    assert 1 == connector.renewed
+
+
+async def test_a_forbidden_request_is_not_repeated() -> None:
+    """Only a 401 says that the credential itself is refused."""
+    clock, http = ManualClock(), ScriptedHttp(Response(status=403))
+    connector: Any = Edged(clock, ("two", "one"))
+    with pytest.raises(AuthFailed):
+        await open_call(connector, http, key="k", slot="s", timeout=10.0, clock=clock).send("GET", "/x")
+
+    assert (1, 0) == (len(http.requests), connector.renewed)
+
+
+async def test_a_store_that_hangs_does_not_hold_a_call_up() -> None:
+    """The look at the store has half of the time that is left; then the one before is tried."""
+    clock, http = ManualClock(), Locked("one")
+    connector: Any = Edged(clock, ("two", "one"))
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    connector.edge._renew = hang
+    await open_call(connector, http, key="k", slot="s", timeout=0.2, clock=clock).send("GET", "/x")
+
+    assert ["two", "one"] == http.asked
+
+
+async def test_a_lane_lost_after_a_refusal_is_fenced() -> None:
+    """The second request asks the fence as the first did."""
+    clock, http = ManualClock(), Locked("one")
+    connector: Any = Edged(clock, ("two", "one"))
+    fenced = [lambda: None, lambda: None, shut]
+
+    def fence() -> None:
+        fenced.pop(0)()
+
+    with pytest.raises(Fenced):
+        await open_call(connector, http, key="k", slot="s", timeout=9.0, fence=fence, clock=clock).send("PUT", "/x")
+
+    assert ["two"] == http.asked
+
+
+async def test_no_turn_for_another_try_is_a_refusal() -> None:
+    """When our own limit allows no second request, the first one's answer stands, and the next call begins otherwise."""
+    clock, http = ManualClock(), Locked("one")
+    connector: Any = Edged(clock, ("two", "one"))
+    connector.edge.budget = Budget(BudgetRule(name="slow", requests=1, per=60.0), clock)
+    made = open_call(connector, http, key="k", slot="s", timeout=10.0, clock=clock)
+    with pytest.raises(AuthFailed):
+        await made.send("PUT", "/x", json={}, write=True)
+
+    assert ["two"] == http.asked
+    assert [{"authorization": "Bearer one"}, {"authorization": "Bearer two"}] == connector.edge.headers()

@@ -123,3 +123,23 @@ async def test_offline_nobody_is_asked(vendor: Vendor, provider: str) -> None:
 
     assert (found.state, vendor.asked) == ("note", [])
     assert "key is set" in found.says
+
+
+async def test_a_machine_that_is_refused_is_no_key(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where the hub signs in, a refusal is about who it is: no new key would help.
+    """
+
+    async def signed_in(*_: Any, **__: Any) -> list[str]:
+        return ["a token"]
+
+    monkeypatch.setattr(Keyring, "of", signed_in)
+    vendor.status = 401
+    http = AiohttpHttp()
+    spec = ModelSpec(name="small", provider="azure", model="ours", url=vendor.url)
+    found = await _model(spec, Keyring(Secrets({}), http), http, offline=False)
+    offline = await _model(spec, Keyring(Secrets({}), http), http, offline=True)
+    await http.close()
+
+    assert (found.state, found.next) == ("down", "give it a role there")
+    assert "signs in as this machine" in offline.says

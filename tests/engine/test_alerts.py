@@ -16,6 +16,7 @@ from aiohttp import web
 
 from engine.alerts import Alerts, Webhook
 from engine.dispatch import Dispatch
+from engine.gates import Gates
 from engine.metrics import Metrics
 from ledger.contract import Cap
 from ledger.pacing import Quota
@@ -112,6 +113,39 @@ async def test_what_is_posted(world: Any, ticket: Any) -> None:
         "limit": 1_000_000,
     }
     assert request.headers["webhook-signature"] == wanted["webhook-signature"]
+
+
+async def test_a_refused_credential_is_posted_once_until_it_works(world: Any, caplog: Any) -> None:
+    """
+    A gate that shuts because we are refused is told with its reason, an outage is not; one that shuts again is new.
+    """
+    receiver = Receiver(500)
+    alerts = Alerts(world.clock, Webhook(url="https://alerts.example/in", secrets=lambda: ["s"], http=receiver))
+    dispatch = Dispatch(world.ledger, world.clock, {"refused": alerts.refused})
+    gates = Gates(world.ledger, world.clock)
+    await gates.shut("connection:mail", "503")
+    for _ in range(3):
+        await gates.shut("connection:desk", "GET /me: 401", auth=True)
+        world.clock.ahead += 60
+    arrived = [await dispatch.look()]
+    world.clock.ahead += 60
+    arrived += [await dispatch.look(), await dispatch.look()]
+    first, again = receiver.requests
+    found = orjson.loads(again.content)
+    await gates.worked("connection:desk")
+    world.clock.ahead += 60
+    await gates.shut("connection:desk", "GET /me: 401", auth=True)
+
+    assert (arrived, await dispatch.look()) == ([0, 1, 0], 1)
+    assert first.headers["webhook-id"] == again.headers["webhook-id"] != receiver.requests[2].headers["webhook-id"]
+    assert found["type"] == "gate.refused"
+    assert found["data"] == {
+        "gate": "connection:desk",
+        "reason": "GET /me: 401",
+        "text": "gate connection:desk is shut until somebody sees to it: GET /me: 401",
+    }
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == ["gate connection:desk shut: GET /me: 401"] * 2
 
 
 async def test_without_a_webhook_alerts_are_logged(world: Any, ticket: Any) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 
 import orjson
 import pytest
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import ai
 from ai.double import Fault, ModelDouble
@@ -22,6 +25,7 @@ from ledger.contract import RunQuery
 from ledger.costs import CostQuery, SavingSum
 from ledger.returning import Return
 from penstock.http_aiohttp import AiohttpHttp
+from penstock.otel import REUSED, Otel
 from penstock.secrets import Secrets
 from schemas.entries import RunDetail
 from tests.engine.bench import Bench, outgoing
@@ -130,6 +134,37 @@ async def test_what_is_counted(scene: Any, caplog: pytest.LogCaptureFixture) -> 
     assert 'penstock_cache_misses_total{pipeline="p"} 2.0' in shown
     assert f'penstock_cache_saved_usd_total{{model="small",pipeline="p"}} {first.run.cost / 1e6}' in shown
     assert 'penstock_calls_total{model="small",outcome="ok",pipeline="p"} 2.0' in shown
+
+
+async def test_a_hit_has_a_span_of_its_own(scene: Any) -> None:
+    """
+    One call and one hit: the hit says whose answer it is and what that saved, and nothing counts it as a call.
+    """
+    spans, metrics = InMemorySpanExporter(), InMemoryMetricReader()
+    otel = Otel(SimpleSpanProcessor(spans), metrics)
+    scene.world.model.cache._tracing = otel
+    scene.world.model._tools = dataclasses.replace(scene.world.model._tools, tracing=otel)
+    runner = scene.runner()
+    first, second = await scene.run(runner), await scene.run(runner)
+
+    call, hit = spans.get_finished_spans()
+    assert (call.name, hit.name) == ("chat m", REUSED)
+    assert dict(hit.attributes or {}) == {
+        "penstock.cache": "hit",
+        "penstock.cached_run": first.run.run,
+        "penstock.model": "small",
+        "penstock.pipeline": "p",
+        "penstock.run": second.run.run,
+        "penstock.saved_micro_usd": first.run.cost,
+        "penstock.step": "ask",
+    }
+    told = metrics.get_metrics_data()
+    assert told is not None
+    points = [each for of in told.resource_metrics for scope in of.scope_metrics for each in scope.metrics]
+    assert {each.name: [point.count for point in each.data.data_points] for each in points} == {  # type: ignore[union-attr]
+        "gen_ai.client.operation.duration": [1],
+        "gen_ai.client.token.usage": [1, 1],
+    }
 
 
 async def test_other_questions_are_asked(scene: Any) -> None:

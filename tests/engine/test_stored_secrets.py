@@ -46,11 +46,15 @@ class GitHub:
     Answers each request with what it was asked with.
     """
 
-    status = 200
+    def __init__(self) -> None:
+        self.shut: set[str] = set()
+        """Tokens that are refused."""
+        self.tokens: list[str] = []
 
     async def send(self, request: Request, **_: Any) -> Response:
         said = {"login": "hub", "echo": request.headers["authorization"]}
-        return Response(status=self.status, body=json.dumps(said).encode())
+        self.tokens.append(request.headers["authorization"].removeprefix("Bearer "))
+        return Response(status=401 if self.tokens[-1] in self.shut else 200, body=json.dumps(said).encode())
 
     async def close(self) -> None:
         """
@@ -141,13 +145,45 @@ async def test_an_answer_is_cleaned_also_when_its_secret_is_gone_meanwhile(hub: 
     assert b"token-number" not in (await hub.asked()).body
 
 
-async def test_a_refused_token_is_renewed_soon(hub: Hub) -> None:
-    """A 401 brings the next look at the store forward."""
+async def test_a_refused_token_is_renewed_at_once(hub: Hub) -> None:
+    """After a 401 the store is asked, and the request goes out again with the new token."""
     await hub.later(HURRIED)
     hub.vault.put("kv/github", token="token-number-two", hook="hook-number-two")
-    hub.github.status = 401
+    hub.github.shut = {"token-number-one"}
+
+    assert (await hub.asked()).status == 200
+    assert hub.github.tokens == ["token-number-one", "token-number-two"]
+
+
+async def test_the_token_before_is_tried_when_the_new_one_is_refused(hub: Hub) -> None:
+    """The store was changed before the system: both live, and calls go on with the old one."""
+    hub.vault.put("kv/github", token="token-number-two", hook="hook-number-two")
+    await hub.later(ONE_LIFE)
+    hub.github.shut = {"token-number-two"}
+
+    assert [(await hub.asked()).status for _ in range(2)] == [200, 200]
+    assert hub.github.tokens == ["token-number-two", "token-number-one", "token-number-one"]
+
+
+async def test_a_token_that_is_refused_for_good(hub: Hub) -> None:
+    """The store has no other and asks to be left alone for a while: the connection is refused, after one request."""
+    await hub.later(HURRIED)
+    hub.github.shut = {"token-number-one"}
+    for _ in range(3):
+        with pytest.raises(AuthFailed):
+            await hub.asked()
+
+    assert hub.github.tokens == ["token-number-one"] * 3
+    assert len(hub.vault.calls) == 2, "one at the start, one after the first refusal"
+
+
+async def test_a_token_changed_just_after_a_look_is_found_soon(hub: Hub) -> None:
+    """A store is asked every 10 s at most, and then at once, not after the secret's life."""
+    hub.vault.put("kv/github", token="token-number-two", hook="hook-number-two")
+    hub.github.shut = {"token-number-one"}
     with pytest.raises(AuthFailed):
         await hub.asked()
-    await hub.later(1)
+    await hub.later(HURRIED + 0.1)
 
-    assert hub.connector._settled.secrets("token")[0] == "token-number-two"
+    assert (await hub.asked()).status == 200
+    assert hub.github.tokens == ["token-number-one", "token-number-two"]

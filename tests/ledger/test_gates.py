@@ -82,6 +82,28 @@ async def test_a_gate_tells_since_when_it_is_shut(book, site, waiting):
     assert [gate.since for gate in await book.gates()] == [start + 120_000]
 
 
+async def test_a_refusal_is_announced_once_until_the_gate_opens(book, site):
+    """An outage is not announced; a refusal is, with its reason, and again after the gate was open."""
+
+    async def announced():
+        return [(one.id, one.body) for one in await book.take_parcels(["refused"], 10, hold=60)]
+
+    await book.shut(GATE, "503", probe_at=0)
+    assert await announced() == []
+    await book.shut(GATE, "401", probe_at=0, refused=True)
+    await site.clock.advance(30)
+    await book.shut(GATE, "still 401", probe_at=0, refused=True)
+    ((first, body),) = await announced()
+    await book.parcel_sent(first)
+    assert (b'"gate":"connection:desk"' in body, b'"reason":"401"' in body) == (True, True)
+
+    await book.reopen(GATE)
+    await site.clock.advance(30)
+    await book.shut(GATE, "401", probe_at=0, refused=True)
+    ((second, _),) = await announced()
+    assert second != first
+
+
 async def test_a_probe_that_only_waits_again_is_not_sent_at_once(book, site, waiting):
     """A probe that came back to its gate without a word of the engine rests a little."""
     await site.clock.advance(60)

@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from penstock import otel
 from penstock.errors import Invalid
-from penstock.otel import Otel
+from penstock.otel import REUSED, Otel
 
 CAUSE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CALL = {
@@ -53,7 +53,8 @@ class Memory:
         return {span.name: span for span in self._spans.get_finished_spans()}
 
     def points(self) -> dict[str, list[Any]]:
-        found = self._metrics.get_metrics_data()
+        if (found := self._metrics.get_metrics_data()) is None:
+            return {}
         metrics = [each for of in found.resource_metrics for scope in of.scope_metrics for each in scope.metrics]
         return {each.name: list(each.data.data_points) for each in metrics}
 
@@ -82,6 +83,21 @@ def test_a_call_is_a_span_under_its_part_of_the_run(memory: Memory) -> None:
     assert call.end_time - call.start_time == 1_500_000_000
     assert dict(call.attributes) == CALL
     assert run_.attributes["penstock.verdict"] == "delivered"
+
+
+def test_an_answer_that_is_used_again_is_no_call(memory: Memory) -> None:
+    """
+    It has a span in the run's part, as long as it was looked for, with no name of the conventions and in no metric.
+    """
+    known = {"penstock.cache": "hit", "penstock.run": "r1", "penstock.saved_micro_usd": 400}
+    with memory.otel.part("ask", {"penstock.step": "ask"}):
+        memory.otel.reused(known, 0.25)
+
+    part, hit = (memory.spans()[name] for name in ("ask", REUSED))
+    assert hit.parent.span_id == part.context.span_id
+    assert (hit.kind, hit.end_time - hit.start_time) == (SpanKind.INTERNAL, 250_000_000)
+    assert dict(hit.attributes) == known
+    assert memory.points() == {}
 
 
 @pytest.mark.parametrize("cause", [None, "", "rubbish", "00-0-0-01"])

@@ -169,7 +169,7 @@ async def test_a_refused_secret_is_asked_for_soon(hub: Hub) -> None:
     async with hub.running():
         hub.vault.put("kv/crm", token="second-secret")
         for _ in range(100):
-            hub.secrets.refused(REFS)
+            await hub.secrets.renew(REFS)
         assert hub.live() == ["first-secret"]
 
         await hub.later(HURRIED + 0.1)
