@@ -135,8 +135,9 @@ class AI:
         Raises `AIError`, `OverBudget`, `Paced`, `Fenced`, and `Invalid` for what a person must mend.
         """
         ladder = Ladder(models=(model,)) if isinstance(model, str) else model
-        if self.paces.of(ladder.models[0]) is not None:
-            await self._turn(claim, ladder.models[0], prompt.tokens + output.tokens, max_output, patient=patient)
+        if (pacer := self.paces.of(ladder.models[0])) is not None:
+            pacer.arrives(claim.run)
+            await self._turn(ladder.models[0], prompt.tokens + output.tokens, max_output, patient=patient)
         for anew in (False, True):
             async with self._ledger.step(
                 claim, step, kind="ask", action_class="ai", timeout=timeout, input_hash=ask_hash, anew=anew, new=new
@@ -198,12 +199,10 @@ class AI:
             await held.done({"model": name, "agree": pair.agree}, pair=pair)
             return pair.agree
 
-    async def _turn(self, claim: Claim, model: str, counted: int, max_output: int, *, patient: bool) -> None:
+    async def _turn(self, model: str, counted: int, max_output: int, *, patient: bool) -> None:
         """
         Wait for the turn of the first call, before anything is reserved for it.
         """
-        if (pacer := self.paces.of(model)) is not None:
-            pacer.coming.discard(claim.run)
         spec = self.spec(model)
         given = billed_input(counted, self._factors.of(spec))
         need = Need(input=given, output=room_of(spec, max_output), patient=patient)

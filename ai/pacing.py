@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 HORIZON = 1.0  # seconds before its turn a request may take it
 PATIENCE = 3.0  # seconds a run waits for its turn where it is; then it waits in the ledger
+LONGEST_AHEAD = 30.0  # seconds before its turn a run may begin at most, to have its context by then
 FIRST_PAUSE = 2.0  # seconds, after the first answer that asks to slow down and does not say for how long
 LONGEST_PAUSE = 60.0  # seconds
 _NEAREST = 0.02  # seconds between looks for a turn at least
@@ -69,8 +70,10 @@ class Pacer:
     ) -> None:
         self.pace = pace
         """As it was when the ledger last told."""
-        self.coming: set[str] = set()
-        """Runs that began and have not asked for their turn yet."""
+        self._coming: dict[str, float] = {}
+        """Runs that began and have not asked for their turn yet, and when they began."""
+        self._ahead = 0.0
+        """Seconds that runs took of late from their begin until they asked."""
         self._ledger = ledger
         self._clock = clock
         self._spread = spread
@@ -90,8 +93,28 @@ class Pacer:
         """
         now = self._clock.now_ms()
         lead = (max(self.pace.next_at, self.pace.paused_until, self._used_up_until) - now) / 1000
-        free = HORIZON - max(lead, 0.0)
-        return math.ceil(free / max(self._seconds(), 1e-6)) - self._waiting - len(self.coming) if free > 0 else 0
+        free = HORIZON + self._ahead - max(lead, 0.0)
+        return math.ceil(free / max(self._seconds(), 1e-6)) - self._waiting - len(self._coming) if free > 0 else 0
+
+    def begins(self, run: str) -> None:
+        """
+        Take note that a run is on its way here.
+        """
+        self._coming[run] = self._clock.monotonic()
+
+    def arrives(self, run: str) -> None:
+        """
+        Take note that it asks for its turn now: others may begin as long before theirs.
+        """
+        if (began := self._coming.pop(run, None)) is not None:
+            took = min(self._clock.monotonic() - began, LONGEST_AHEAD)
+            self._ahead += 0.1 * (took - self._ahead)
+
+    def ended(self, run: str) -> None:
+        """
+        Take note that it has ended, whether it asked or not.
+        """
+        self._coming.pop(run, None)
 
     async def turn(self, model: str, need: Need, *, patience: float) -> float:
         """
@@ -237,11 +260,16 @@ class Paces:
         kept = {pace.name: pace for pace in await self._ledger.paces() if pace.name in self._sent}
         for name, declared in self._declared.items():
             found = kept.get(name)
-            wanted = declared.within(found.quota) if found is not None and found.told else declared
+            by_answers = found is not None and found.told and not found.declared
+            wanted = declared.within(found.quota) if found is not None and by_answers else declared
             if found is None or found.quota != wanted:
-                kept[name] = await self._ledger.set_pace(name, wanted, told=True)
+                kept[name] = await self._ledger.set_pace(name, wanted, told=True, declared=not by_answers)
         for name, pace in kept.items():
-            self._pacer(name, pace)
+            if pace.declared and name not in self._declared:  # it was, before
+                await self._ledger.forget_pace(name)
+                self._pacers.pop(name, None)
+            else:
+                self._pacer(name, pace)
 
     async def turn(self, model: str, need: Need, *, patience: float) -> None:
         """

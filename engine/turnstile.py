@@ -44,14 +44,14 @@ class Turnstile:
         Take note that a run is on its way to its model.
         """
         if (pacer := self._pacers[pipeline]()) is not None:
-            pacer.coming.add(run)
+            pacer.begins(run)
 
     def ended(self, pipeline: str, run: str) -> None:
         """
         Take note that a run has ended, whether it asked or not.
         """
         if (pacer := self._pacers[pipeline]()) is not None:
-            pacer.coming.discard(run)
+            pacer.ended(run)
 
     async def close(self) -> None:
         """

@@ -19,6 +19,7 @@ from ledger.queries import queries
 
 SHARE = 0.97  # of a quota is used: clocks differ a little, and so does the way to the provider
 BURST = 250_000  # microseconds that were not used may be caught up with
+DECLARED = 2  # who told a quota: the declaration
 _MINUTE = 60_000_000  # microseconds
 LEAST_CUT = 50  # thousandths
 GROWS = 50  # thousandths per second that come back after a cut
@@ -106,6 +107,7 @@ class Kept:
             name=self.pace,
             quota=self.quota,
             told=bool(self.told),
+            declared=self.told == DECLARED,
             paused_until=self.paused_until,
             cut=self.present_cut(now) / 1000,
             next_at=max(self.next_request // 1000, self.next_tokens // 1000, self.paused_until),
@@ -138,15 +140,23 @@ def permits(
     return Permits(due=tuple(due), next_at=min(later, default=now), pace=kept.shown(now))
 
 
-def set_pace(connection: Connection, name: str, quota: Quota, *, told: bool, now: int) -> Pace:
+def set_pace(connection: Connection, name: str, quota: Quota, *, told: bool, declared: bool, now: int) -> Pace:
     """
     Let a pace keep *quota*.
     """
     kept = _found(connection, name) or Kept(pace=name)
     cut = 1000 if told and not kept.told else kept.present_cut(now)
-    kept = replace(kept, **asdict(quota), told=int(told), cut=cut, cut_at=now, at=now)
+    source = DECLARED if declared else int(told)
+    kept = replace(kept, **asdict(quota), told=source, cut=cut, cut_at=now, at=now)
     _keep(connection, kept)
     return kept.shown(now)
+
+
+def forget_pace(connection: Connection, name: str) -> None:
+    """
+    Forget a pace that was declared; what answers told stays.
+    """
+    connection.execute(queries["forget_pace"], {"pace": name})
 
 
 def slow_down(connection: Connection, name: str, *, until: int, guess: Quota | None, now: int) -> Pace:

@@ -66,6 +66,8 @@ class Pace:
     quota: Quota
     """As it was told, or guessed."""
     told: bool
+    declared: bool = False
+    """Whether the declaration told it, and not the provider."""
     paused_until: int
     """UTC ms."""
     cut: float
@@ -105,9 +107,15 @@ class Pacing(Protocol):
         """
         ...
 
-    async def set_pace(self, pace: str, quota: Quota, *, told: bool) -> Pace:
+    async def set_pace(self, pace: str, quota: Quota, *, told: bool, declared: bool = False) -> Pace:
         """
         Let *pace* keep *quota* from now on; what was given stays given.
+        """
+        ...
+
+    async def forget_pace(self, pace: str) -> None:
+        """
+        Forget a pace that was declared, and is not any more; one that the provider told stays.
         """
         ...
 

@@ -34,9 +34,15 @@ class PacingBook:
             ),
         )
 
-    async def set_pace(self, pace: str, quota: Quota, *, told: bool) -> Pace:
+    async def set_pace(self, pace: str, quota: Quota, *, told: bool, declared: bool = False) -> Pace:
         now = self.clock.now_ms()
-        return await self._alone(pace, lambda connection: paces.set_pace(connection, pace, quota, told=told, now=now))
+        return await self._alone(
+            pace,
+            lambda connection: paces.set_pace(connection, pace, quota, told=told, declared=declared, now=now),
+        )
+
+    async def forget_pace(self, pace: str) -> None:
+        await self._alone(pace, lambda connection: paces.forget_pace(connection, pace))
 
     async def slow_down(self, pace: str, *, until: int, guess: Quota | None = None) -> Pace:
         now = self.clock.now_ms()

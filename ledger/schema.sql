@@ -333,7 +333,7 @@ CREATE TABLE paces (
     tokens        INTEGER NOT NULL,
     input_tokens  INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
-    told          INTEGER NOT NULL,            -- 0: nobody told the limits, they are guessed
+    told          INTEGER NOT NULL,            -- 0: nobody told the limits, they are guessed; 1: answers did; 2: the declaration
     next_request  INTEGER NOT NULL,            -- UTC microseconds from which the next request may go, as the next one
     next_tokens   INTEGER NOT NULL,
     paused_until  INTEGER NOT NULL,            -- UTC ms

@@ -19,6 +19,10 @@ ON CONFLICT (pace) DO UPDATE SET requests = excluded.requests, tokens = excluded
     next_request = excluded.next_request, next_tokens = excluded.next_tokens, paused_until = excluded.paused_until,
     cut = excluded.cut, cut_at = excluded.cut_at, at = excluded.at;
 
+-- forget_pace --
+-- A pace that was declared, and is not any more
+DELETE FROM paces WHERE pace = :pace AND told = 2;
+
 -- forget_paces --
 -- Paces nobody has used for long
 DELETE FROM paces WHERE at < :before;

@@ -90,11 +90,27 @@ async def test_how_many_may_begin(lane: Any) -> None:
     lane.pacer.told(await lane.ledger.set_pace(NAME, Quota(requests=600), told=True))
     assert lane.pacer.room == 10 * HORIZON
 
-    lane.pacer.coming |= {"a", "b", "c"}
+    for run in ("a", "b", "c"):
+        lane.pacer.begins(run)
     assert lane.pacer.room == 7
 
     lane.pacer.told(await lane.ledger.slow_down(NAME, until=lane.clock.now_ms() + 5_000))
     assert lane.pacer.room <= 0
+
+
+async def test_runs_whose_context_takes_long_begin_earlier(lane: Any) -> None:
+    """Who needs five seconds before it asks may begin five seconds earlier, or the pace would not be used."""
+    lane.pacer.told(await lane.ledger.set_pace(NAME, Quota(requests=600), told=True))
+    for number in range(60):
+        lane.pacer.begins(str(number))
+        await lane.clock.advance(5)
+        lane.pacer.arrives(str(number))
+    assert 55 <= lane.pacer.room <= 60
+
+    lane.pacer.begins("slow")
+    await lane.clock.advance(3600)
+    lane.pacer.arrives("slow")
+    assert lane.pacer.room < 10 * (HORIZON + 8)
 
 
 async def test_a_ledger_that_is_away_is_heard_of(lane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +222,29 @@ async def test_the_lower_of_declared_and_told_limits_holds(desk: Any) -> None:
     await again.look()
     assert again.of("small") is not None
     assert (await desk.ledger.paces())[0].quota == pace.quota
+
+
+async def test_a_declared_limit_can_be_raised_and_taken_out(desk: Any) -> None:
+    """
+    What an earlier start declared does not outlive its declaration; what the provider told does.
+    """
+
+    async def started(quota: Quota | None) -> Paces:
+        spec = ModelSpec(name="small", provider="openai", model="small-1", quota=quota)
+        paces = Paces({"small": spec}, ledger=desk.ledger, clock=desk.ai._tools.clock, meters=desk.ai._tools.meters)
+        await paces.look()
+        return paces
+
+    for declared in (Quota(requests=60), Quota(requests=600)):
+        assert (await started(declared)).of("small").pace.quota == declared
+    assert (await started(None)).of("small") is None
+    assert await desk.ledger.paces() == []
+
+    await (await started(Quota(requests=60))).heard("small", {"x-ratelimit-limit-requests": "500"})
+    raised = await started(Quota(requests=900))
+    await raised.heard("small", {"x-ratelimit-limit-requests": "500"})
+    assert raised.of("small").pace.quota == Quota(requests=500)
+    assert (await started(None)).of("small").pace.quota == Quota(requests=500)
 
 
 async def test_tokens_that_were_not_used_come_back(desk: Any) -> None:

@@ -68,7 +68,7 @@ async def test_runs_begin_as_their_model_takes_them(bench: Bench) -> None:
 
     async def paced(_runner: ScriptedRunner, claim: Claim, _event: Event) -> None:
         nonlocal most
-        pacer.coming.discard(claim.run)
+        pacer.arrives(claim.run)
         most = max(most, pacer._waiting + 1)
         await pacer.turn("small", Need(input=1, output=1), patience=60)
 
@@ -96,7 +96,7 @@ async def test_runs_begin_as_their_model_takes_them(bench: Bench) -> None:
 
     assert early < 80
     assert most <= 22
-    assert pacer.coming == set()
+    assert not pacer._coming
 
 
 async def test_a_ledger_that_is_away_while_a_run_waits_for_its_turn(memory_hall: Hall, ticket: Any) -> None:
