@@ -5,11 +5,12 @@ Places for runs: bounded, and shared so that nobody starves.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.slots import KEPT_MOST, Slots
+from engine.slots import EARLY, KEPT_MOST, Seats, Slots
 from ledger.contract import Claim
 from schemas.events import Event
 from tests.engine.bench import Bench, ScriptedRunner, event, outgoing
@@ -52,6 +53,50 @@ def test_places_are_never_taken_twice(places: int, parties: int, moves: list[tup
             held[party] -= 1
         assert sum(held.values()) <= places
         assert any(held.values()) or slots.open_to(party)
+
+
+def test_a_run_frees_its_place_once_early_or_at_its_end() -> None:
+    """
+    Leaving early and then ending gives one place back, and one in eight may be free like that.
+    """
+    slots = Slots(2 * EARLY, 1)
+    seats = Seats(slots, 2 * EARLY)
+    for run in range(2 * EARLY):
+        seats.take(run, "a")
+    assert slots.open_to("a") == 0
+
+    assert [seats.leave_early(run) for run in (0, 0, 1, 2)] == [True, False, True, False]
+    assert slots.open_to("a") == 2
+    for run in range(2 * EARLY):
+        seats.leave(run)
+        seats.leave(run)
+    assert slots.open_to("a") == 2 * EARLY
+    seats.take("again", "a")
+    assert seats.leave_early("again")
+
+
+async def test_another_run_begins_while_the_ledger_keeps_an_end(bench: Bench) -> None:
+    """
+    Of eight places one is kept for runs that waited and one may be free early: eight begin although no end can be kept.
+    """
+    stuck = asyncio.Event()
+
+    class Ending(ScriptedRunner):
+        async def handle(self, claim: Claim, item: Event, body: bytes, **more: Any) -> None:
+            more["leaving"]()
+            begun.append(item.id)
+            await stuck.wait()
+            await super().handle(claim, item, body)
+
+    begun: list[str] = []
+    runner = Ending(bench.ledger)
+    async with bench.running(runner, in_flight=8):
+        await bench.bus.publish([outgoing(event(n, str(n))) for n in range(40)])
+        await bench.until(lambda: len(begun) == 8)
+        await asyncio.sleep(0.2)
+        assert len(begun) == 8
+        stuck.set()
+        await bench.until(lambda: len(runner.log) == 40)
 
 
 async def test_runs_that_waited_start_while_a_backlog_is_worked_off(bench: Bench) -> None:
