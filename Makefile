@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo kafka test churn check format bench crash build docs journey-github lock clean
+.PHONY: help setup demo kafka test churn vault check format bench crash build docs journey-github lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -40,6 +40,9 @@ kafka: $(RUNNABLE) ## run a real Kafka on 127.0.0.1:9092 until Ctrl-C; needs Jav
 
 test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus
 	@$(PYTHON_IN) -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
+
+vault: $(INSTALLED) ## look at a real Vault or OpenBao with our client: VAULT=/path/to/vault
+	@$(PYTHON_IN) -m tests.stores.vault_server $(VAULT)
 
 churn: $(INSTALLED) ## let workers on a real Kafka come, go and die for SECONDS, 120 by default; needs PostgreSQL too
 	@PENSTOCK_CHURN=$(or $(SECONDS),120) $(PYTHON_IN) -m pytest -q -s tests/engine/test_churn.py
