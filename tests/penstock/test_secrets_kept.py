@@ -301,6 +301,16 @@ async def test_what_is_wrong_with_the_login_is_said(environment: dict[str, str],
     assert "wrong-one" not in str(caught.value)
 
 
+async def test_a_wrong_login_is_refused_whatever_status_says_so() -> None:
+    """A real Vault 1.14 answers 500 to a wrong secret id; that is no outage."""
+    hub = Hub(VAULT_ROLE_ID="the-role", VAULT_SECRET_ID="wrong-one")
+    hub.vault.status, hub.vault.said = 500, b'{"errors":["invalid secret id"]}\n'
+
+    with pytest.raises(MissingSecret, match="refuses our AppRole"):
+        async with hub.running():
+            pass
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_store_that_asks_for_time_is_away(hub: Hub, status: int) -> None:
     """A sealed, busy or broken store is asked again."""

@@ -21,9 +21,11 @@ EARLY_SHARE = 0.2  # of its life, for short ones
 _LATER = {408, 425, 429}
 
 
-async def ask(http: Http, request: Request, whom: str) -> Response:
+async def ask(http: Http, request: Request, whom: str, *, answers: tuple[bytes, ...] = ()) -> Response:
     """
     Return the answer to *request*; raises `NotGiven` when *whom* gives none now. Bodies are never repeated.
+
+    A server's error that says one of *answers* is an answer all the same.
     """
     try:
         answer = await http.send(request, timeout=WITHIN, max_body=MOST)
@@ -32,7 +34,7 @@ async def ask(http: Http, request: Request, whom: str) -> Response:
         raise NotGiven(
             f"cannot be asked for: {whom}: {reason}: look at the network and at the store", "away"
         ) from error
-    if answer.status in _LATER or answer.status >= 500:
+    if answer.status in _LATER or (answer.status >= 500 and not any(said in answer.body for said in answers)):
         raise NotGiven(f"cannot be asked for: {whom} answered {answer.status}: look at the store", "away")
     return answer
 

@@ -21,6 +21,7 @@ from penstock.secrets.stores.contract import NotGiven, Versions, ms, overlaps
 from penstock.secrets.values import Secret
 
 _PREFIXES = ("BAO", "VAULT")
+_INVALID = (b"invalid secret id", b"invalid role")  # Vault 1.14 says so with status 500
 _LOGIN = "set VAULT_TOKEN, or VAULT_ROLE_ID and VAULT_SECRET_ID"
 _FOREVER = 10 * 365 * 86_400.0  # seconds: the life of a token without one
 
@@ -107,7 +108,7 @@ class Vault:
             raise NotGiven(f"cannot be asked for: we have no login to {self._whom}: {_LOGIN}", "refused")
         login = {"role_id": role, "secret_id": secret}
         target = f"{self._address}/v1/auth/approle/login"
-        answer = await ask(self._http, self._request("POST", target, "", json=login), self._whom)
+        answer = await ask(self._http, self._request("POST", target, "", json=login), self._whom, answers=_INVALID)
         if answer.status != 200:
             hint = "make a new secret id for VAULT_SECRET_ID, and look at VAULT_ROLE_ID"
             raise NotGiven(
