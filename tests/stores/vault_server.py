@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -47,8 +49,11 @@ def serving(binary: str) -> Iterator[tuple[hvac.Client, str]]:
     """
     port = free_port()
     command = [binary, "server", "-dev", f"-dev-root-token-id={ROOT}", f"-dev-listen-address=127.0.0.1:{port}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
+    home = tempfile.TemporaryDirectory()  # it leaves its token in its home
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"HOME": home.name}
+    )
     client = hvac.Client(address, token=ROOT)
     try:
         until = time.monotonic() + 60
@@ -62,6 +67,7 @@ def serving(binary: str) -> Iterator[tuple[hvac.Client, str]]:
     finally:
         process.kill()
         process.wait()
+        home.cleanup()
 
 
 def prepare(client: hvac.Client) -> dict[str, str]:
