@@ -12,6 +12,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from ledger import asks, claims, gates, locks, pickup, reading, retention, runs, settling, steps
+from ledger.batching_book import BatchingBook
 from ledger.caching_book import CachingBook
 from ledger.claims import Claimant
 from ledger.connection import Connection
@@ -61,7 +62,16 @@ def never(_point: str) -> None:
 
 
 class Book(
-    FactsBook, SendingBook, QuestionsBook, Limiting, ReturningBook, PausingBook, PacingBook, CachingBook, EstateBook
+    FactsBook,
+    SendingBook,
+    QuestionsBook,
+    Limiting,
+    ReturningBook,
+    PausingBook,
+    PacingBook,
+    CachingBook,
+    BatchingBook,
+    EstateBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

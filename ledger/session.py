@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
-from ledger import asks, lanes, locks, money, steps
+from ledger import asks, batches, lanes, locks, money, steps
+from ledger.batching import NewItem
 from ledger.caching import Hit
 from ledger.connection import Connection, Operation
 from ledger.contract import Cap, Claim
@@ -194,6 +195,23 @@ class OpenStep:
             raise
         await slot.lose()
 
+    async def put(
+        self,
+        item: NewItem,
+        *,
+        amount: int,
+        caps: Sequence[Cap],
+        per_event: int | None = None,
+        priced: bool = True,
+    ) -> None:
+        """
+        Reserve *amount* for one provider call, and leave it to the next batch.
+        """
+        terms = Terms(amount=amount, caps=tuple(caps), model=item.model, priced=priced, item=item)
+        slot = Slot(self._means, self._claim, self._plan, terms, owe=self._owed.append)
+        intend, self._intend = self._intend, None
+        await slot.reserve(per_event, intend)
+
     def _without_effect(self, error: BaseException | None) -> bool:
         if self._ending or isinstance(error, UnknownOutcome):
             return False
@@ -211,6 +229,8 @@ class Terms:
     caps: tuple[Cap, ...]
     model: str
     priced: bool
+    item: NewItem | None = None
+    """Of a call that is left to a batch: its question."""
 
 
 class Slot:
@@ -256,7 +276,10 @@ class Slot:
                 now=now,
                 model=self._terms.model,
                 priced=self._terms.priced,
+                outlives=self._terms.item is not None,
             )
+            if self._terms.item is not None:
+                batches.put(connection, self._claim, self._plan.name, self.call, self._terms.item, now)
             if intend is not None:
                 intend(connection)
 
