@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from ai import AI, AIError, Awaited, Ladder, Paced, Pacer
+from ai import AI, AIError, Awaited, Batched, Ladder, Paced, Pacer
 from bus.contract import Message
 from connectors.contract import Connector
 from engine import offering
@@ -83,7 +83,7 @@ class Runner:
         self._gates = gates
         self._holds = holds or Holds(ledger, clock)
         self._watch = watch or Watch(Instruments(), clock)
-        self._asking = Asking(plan, ai=ai, gates=gates)
+        self._asking = Asking(plan, ai=ai, gates=gates, clock=clock)
         self._shadowing = Shadowing(plan, ai=ai, ledger=ledger, gates=gates)
         self._fail = fail
         self._lookups = Lookups(connectors, http=http, clock=clock, gates=gates)
@@ -135,9 +135,9 @@ class Runner:
 
     def pacer(self) -> Pacer | None:
         """
-        Return the pacer of the model that is asked first; None when it has no pace.
+        Return the pacer of the model that is asked first; None when it has no pace, or is asked in batches.
         """
-        return self._ai.paces.of(self.plan.ladder.models[0])
+        return None if self.plan.batch is not None else self._ai.paces.of(self.plan.ladder.models[0])
 
     async def handle(self, claim: Claim, event: Event, body: bytes, *, probing: str | None = None) -> None:
         """
@@ -220,13 +220,25 @@ class Runner:
             self._holds.check(claim, caps)
             self._asking.check(ladders[0], probing=probing)
 
+        item = await self._asking.batched(claim)
+        if (kept := self._asking.kept(claim, item, caps)) is not None:
+            with station(ASK), self._watch.step(plan.name, ASK):
+                return await self._asking.answer(claim, kept, ladders, probing=probing), kept
         if plan.cache is None:
             may_ask()  # before a context is made in vain
         with station(CONTEXT), self._watch.step(plan.name, CONTEXT):
             prompt, receipt, evidence = await self._assemble(event, claim.run, probing, claim.burst)
         patient = self._asking.patient(claim, event.time, self._clock.now_ms())
         question = None if plan.cache is None else plan.cache.question(prompt, claim.tenant)
-        asked = Asked(prompt=prompt, receipt=receipt, evidence=evidence, caps=caps, patient=patient, question=question)
+        asked = Asked(
+            prompt=prompt,
+            receipt=receipt,
+            evidence=evidence,
+            caps=caps,
+            patient=patient,
+            by_itself=item is not None,
+            question=question,
+        )
         with station(ASK), self._watch.step(plan.name, ASK):
             if question is not None and (answer := await self._asking.cached(claim, asked, may_ask)) is not None:
                 return answer, asked
@@ -307,6 +319,8 @@ class Runner:
             case Paced():
                 late = self._too_late(claim, now)
                 return None if late else (wait, (claim, "pace", body), {"why": why, "due_at": error.due_at})
+            case Batched():
+                return wait, (claim, "batch", body), {"why": why, "due_at": error.due_at}
             case EchoPending() | Awaited():
                 return wait, (claim, "behind", body), {"why": why, "due_at": error.due_at}
             case LedgerDown() | Unavailable():  # of our ledger or our own limit: what systems and models do is `AtGate`
