@@ -45,6 +45,7 @@ class Work:
     results: dict[str, tuple[int, Any]] = field(default_factory=dict)
     """Status and body of each question that was asked."""
     cancelled_at: float | None = None
+    ended_at: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -58,6 +59,8 @@ class BatchDouble:
     """How long a batch takes; infinite for one that never ends by itself."""
     answers: int | None = None
     """How many questions of a batch are asked before it is cancelled or expires; all or none when None."""
+    now: Callable[[], float] = time.time
+    """UTC seconds."""
     faults: deque[Fault] = field(default_factory=deque)
     """How the next creations fail: `status`, `reset-before`, or `reset-after` the batch was taken."""
     works: dict[str, Work] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class BatchDouble:
                 most = None if ending == "completed" else self.answers or 0
                 for name, body in one.questions[:most]:
                     one.results[name] = self._answer(one, body)
-                one.ending = ending
+                one.ending, one.ended_at = ending, self.now()
 
     # ---- what every request needs -----------------------------------------------------------
 
@@ -130,9 +133,9 @@ class BatchDouble:
         if work.ending is None:
             if work.cancelled_at is not None:
                 self.end("cancelled", work)
-            elif time.time() - work.at >= LIVES:
+            elif self.now() - work.at >= LIVES:
                 self.end("expired", work)
-            elif time.time() - work.at >= self.seconds:
+            elif self.now() - work.at >= self.seconds:
                 self.end("completed", work)
         return work
 
@@ -165,7 +168,7 @@ class BatchDouble:
         work = self.works[request.match_info["id"]]
         if work.ending is not None:
             raise ValueError(f"batch {work.id} has ended")
-        work.cancelled_at = time.time()
+        work.cancelled_at = self.now()
         return web.json_response(self._told(request, work))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
@@ -188,7 +191,7 @@ class BatchDouble:
             raise ValueError("a file for the purpose `batch` is needed")
         name = f"file-{len(self.files) + 1}"
         self.files[name] = file.file.read()
-        told = {"id": name, "object": "file", "bytes": len(self.files[name]), "created_at": int(time.time())}
+        told = {"id": name, "object": "file", "bytes": len(self.files[name]), "created_at": int(self.now())}
         return web.json_response(told | {"filename": file.filename, "purpose": "batch", "status": "processed"})
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
@@ -202,7 +205,7 @@ class BatchDouble:
         work = Work(
             id=f"batch_{len(self.works) + 1}",
             key=self.double.named(request) or "",
-            at=time.time(),
+            at=self.now(),
             questions=_distinct([(line["custom_id"], line["body"]) for line in lines]),
             source=wanted["input_file_id"],
             metadata=wanted.get("metadata"),
@@ -249,7 +252,7 @@ class BatchDouble:
         work = Work(
             id=f"msgbatch_{len(self.works) + 1}",
             key=self.double.named(request) or "",
-            at=time.time(),
+            at=self.now(),
             questions=_distinct([(one["custom_id"], one["params"]) for one in wanted["requests"]]),
         )
         return await self._taken(request, work)
@@ -280,7 +283,7 @@ def _as_anthropic(work: Work, url: str) -> dict[str, Any]:
         "type": "message_batch",
         "processing_status": "ended" if over else "canceling" if work.cancelled_at else "in_progress",
         "request_counts": counts,
-        "ended_at": _moment(time.time()) if over else None,
+        "ended_at": _moment(work.ended_at) if over else None,
         "created_at": _moment(work.at),
         "expires_at": _moment(work.at + LIVES),
         "archived_at": None,
