@@ -18,7 +18,7 @@ from ai.batching import Terms
 from ai.models import ModelSpec
 from ai.providers.batching import BATCHING, Line, Standing
 from ledger.batching import Batch, BatchState, Entry, ItemEnd, Limits
-from penstock.errors import Fenced
+from penstock.errors import Fenced, PenstockError, Unavailable
 from penstock.retry import Backoff
 
 if TYPE_CHECKING:
@@ -114,8 +114,11 @@ class Batches:
                 later = await self._ask(batch, spec)
         except Unsent as error:
             later = Later(batch.state, self._pause(batch, error.retry_after), str(error))
-        except Fenced:
-            return
+        except (Fenced, Unavailable) as error:
+            log.warning("batch %s of model %s: %s", batch.batch[:8], batch.model, error)
+            return  # looked at again soon, by whoever may
+        except PenstockError as error:
+            later = Later(batch.state, self._pause(batch), str(error))
         if later is not None:
             await self._put_off(batch, later)
 

@@ -56,18 +56,18 @@ SELECT 1 FROM batches WHERE handle = :handle LIMIT 1;
 
 -- items_of_batch --
 -- What a batch is made of, as far as it has no end
-SELECT i.call, i.body, i.asked, i.step, i.at, r.run, r.tenant, r.pipeline, r.lane, r.generation
-FROM batch_items i JOIN runs r ON r.run = i.run WHERE i.batch = :batch AND i.state = 'sealed' ORDER BY i.call;
+SELECT i.call, i.body, i.asked, i.step, i.at, i.run, i.generation, v.tenant, v.pipeline, v.lane
+FROM batch_items i JOIN reservations v ON v.call = i.call WHERE i.batch = :batch AND i.state = 'sealed' ORDER BY i.call;
 
 -- due_items --
 -- Items that are in no batch and will be in none: their run asks by itself, or is over
-SELECT i.call FROM batch_items i JOIN runs r ON r.run = i.run
-WHERE i.state = 'open' AND (i.due_at <= :now OR r.state = 'final') LIMIT :most;
+SELECT i.call FROM batch_items i LEFT JOIN runs r ON r.run = i.run
+WHERE i.state = 'open' AND (i.due_at <= :now OR r.run IS NULL OR r.state = 'final') LIMIT :most;
 
 -- item --
 -- One item, and whose it is
-SELECT i.call, i.state, i.model, i.step, r.run, r.tenant, r.pipeline, r.lane, v.rows, v.amount, v.priced
-FROM batch_items i JOIN runs r ON r.run = i.run JOIN reservations v ON v.call = i.call WHERE i.call = :call;
+SELECT i.call, i.model, i.step, i.run, v.tenant, v.pipeline, v.lane, v.rows, v.amount, v.priced
+FROM batch_items i JOIN reservations v ON v.call = i.call WHERE i.call = :call;
 
 -- end_item --
 -- What became of an item
