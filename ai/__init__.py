@@ -4,7 +4,7 @@ The only door to language models.
 
 from ai.agreement import Comparison
 from ai.batches import batch_terms
-from ai.batching import LOOKS_AGAIN, Batched, Terms
+from ai.batching import Batched, Terms
 from ai.cache import Awaited, Wanted
 from ai.client import AI, open  # noqa: A004 - every room is opened by its `open`
 from ai.errors import AIError
@@ -19,7 +19,6 @@ from ai.sameness import key as question_key
 __all__ = [
     "AI",
     "BATCHING",
-    "LOOKS_AGAIN",
     "AIError",
     "Awaited",
     "Batched",

@@ -16,6 +16,7 @@ from ai.errors import AIError
 from ai.estimates import billed_input
 from ai.providers import adapter
 from ledger.batching import NewItem
+from penstock.clock import utc
 from penstock.errors import PenstockError
 from penstock.http import Response
 
@@ -33,10 +34,13 @@ class Batched(PenstockError):
     The question waits for a batch: its run goes on when it is answered, or due.
     """
 
-    def __init__(self, due_at: int) -> None:
-        super().__init__("its question is answered in a batch")
-        self.due_at = due_at
-        """UTC ms from which to look again, if nobody says so before."""
+    def __init__(self, model: str, due_at: int, now: int) -> None:
+        due = utc(due_at).strftime("%Y-%m-%d %H:%M UTC")
+        super().__init__(
+            f"its question waits for a batch of model {model!r}; without an answer it is asked at once at {due}"
+        )
+        self.due_at = max(due_at, now) + LOOKS_AGAIN
+        """UTC ms from which to look again, should nobody wake it before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ async def first(exchange: Exchange, terms: Terms, question: Question, counted: i
     given = billed_input(counted, exchange.tools.factors.of(exchange.spec))
     if terms.item is None:
         await _put(exchange, terms, question, given)
-        raise Batched(terms.due_at + LOOKS_AGAIN)
+        raise Batched(exchange.spec.name, terms.due_at, exchange.tools.clock.now_ms())
     exchange.attempt += 1
     exchange.cost += terms.item.cost
     outcome = heard(terms.item, exchange)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ai import AI, LOOKS_AGAIN, AIError, Batched, Ladder, Paced, Terms, Wanted, batch_terms
+from ai import AI, AIError, Batched, Ladder, Paced, Terms, Wanted, batch_terms
 from engine.gates import AtGate, Gates
 from ledger.batching import Item
 from ledger.caching import Question
@@ -88,7 +88,7 @@ class Asking:
             return None
         item = await self._ai.item(claim)
         if item is not None and item.state in ("open", "sealed"):
-            raise Batched(max(item.due_at, self._clock.now_ms()) + LOOKS_AGAIN)
+            raise Batched(item.model, item.due_at, self._clock.now_ms())
         return item
 
     def kept(self, claim: Claim, item: Item | None, caps: Callable[[], Sequence[Cap]]) -> Asked | None:

@@ -31,9 +31,9 @@ class Cost:
     prompt_tokens: int
     """Instructions and sections together, at most."""
     first_try: int
-    """Micro-USD of one call, at most."""
+    """Micro-USD of one call, at most; in a batch half of it."""
     worst_case: int
-    """Micro-USD with every rung, wider tries and repairs."""
+    """Micro-USD with every rung, wider tries and repairs, all asked at once."""
     spend: Spend | None
     """The pipeline's own cap."""
 
@@ -85,7 +85,7 @@ def cost(survey: Survey, name: str, pipeline: Pipeline) -> Cost | None:
     return Cost(
         pipeline=name,
         prompt_tokens=prompt,
-        first_try=known[0][0],
+        first_try=known[0][0] if pipeline.ask.mode == "live" else -(-known[0][0] // 2),
         worst_case=sum(whole for _, whole in known),
         spend=pipeline.limits.spend,
     )

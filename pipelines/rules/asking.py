@@ -128,7 +128,7 @@ def batch(survey: Survey) -> Iterator[Finding]:
             yield survey.error_at_key((*keys, "ask", "within"), message, hint)
         elif ask.within is not None and not least <= ask.within <= most:
             message = f"{span(ask.within)} is no time for a batch"
-            yield survey.error((*keys, "ask", "within"), message, f"write {span(least)} to {span(most)}")
+            yield survey.error((*keys, "ask", "within"), message, "write `1h` to `24h`")
         if ask.mode == "batch" and (found := _first_asked(survey, pipeline)) and found[1].provider not in BATCHING:
             message = f"the model {found[0]!r} of provider {found[1].provider!r} cannot be asked in batches"
             hint = "ask a model of `openai` or `anthropic` first, or take `mode` out"
