@@ -28,8 +28,10 @@ TRANSFER = 120.0  # seconds for one that carries questions or answers
 MOST_ANSWERS = 256 * 1024 * 1024  # bytes
 SKEW = 600.0  # seconds a provider's clock may be wrong
 PAGES = 50  # of a listing
-_REFUSED = range(400, 500)
-_NOT_NOW = frozenset({408, 409, 425, 429})
+_REFUSED = frozenset(range(300, 500)) - {408}
+_NOT_NOW = frozenset({409, 425, 429})
+_ANOTHER_KEY = frozenset({401, 403, 404})
+"""Statuses after which another key is tried: a batch is seen by the account that made it."""
 
 Build = Callable[[str | None], Request]
 
@@ -164,7 +166,7 @@ class Talk:
             raise Unsent(str(error)) from error
         for number, key in enumerate(keys):
             response = await self._sent(build(key))
-            if response.status not in (401, 403) or number == len(keys) - 1:
+            if response.status not in _ANOTHER_KEY or number == len(keys) - 1:
                 break
         if 200 <= response.status < 300:
             return _without(response, key)

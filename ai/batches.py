@@ -32,8 +32,8 @@ SEALED = Limits(items=1_000, size=16 * 1024 * 1024, age=300.0)
 MARGIN = 900.0  # seconds before the end of `within` at which a run asks by itself
 GRACE = 600.0  # seconds after that for a batch that was cancelled to say what was done of it
 WORTH = 900.0  # seconds that must be left for a batch, or else a question is asked at once
-QUIET = 180.0  # seconds after which a request that created a batch can no longer arrive
-LASTS = 300.0  # seconds for which one worker looks after all batches
+QUIET = 300.0  # seconds after which a request that created a batch can no longer arrive
+LASTS = 600.0  # seconds for which one worker looks after all batches
 _LOOKS = Backoff(first=15.0, last=300.0, attempts=2**31)
 _LEAD = "batches"
 _SECOND = 1000  # ms
@@ -124,7 +124,7 @@ class Batches:
 
     async def _put_off(self, batch: Batch, later: Later) -> None:
         now = self._clock.now_ms()
-        if now >= batch.due_at and batch.state == "sealed":
+        if now >= batch.due_at and later.state == "sealed":
             await self._end(batch, "free", "it was in no batch when it was due")
             return
         if now >= batch.due_at + GRACE * _SECOND:
@@ -141,8 +141,9 @@ class Batches:
         )
 
     def _pause(self, batch: Batch, retry_after: float | None = None) -> float:
-        found = _LOOKS.decide(batch.looks + 1, retry_after)
-        return max(found or 0.0, _LOOKS.first)
+        if self._clock.now_ms() >= batch.due_at:
+            return _LOOKS.first
+        return max(_LOOKS.decide(batch.looks + 1, retry_after) or 0.0, _LOOKS.first)
 
     # ---- sending ----------------------------------------------------------------------------
 

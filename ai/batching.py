@@ -72,7 +72,7 @@ async def first(exchange: Exchange, terms: Terms, question: Question, counted: i
         raise Batched(exchange.spec.name, terms.due_at, exchange.tools.clock.now_ms())
     exchange.attempt += 1
     exchange.cost += terms.item.cost
-    outcome = heard(terms.item, exchange)
+    outcome = _heard(terms.item, exchange)
     error = outcome if isinstance(outcome, AIError) else replies.unfinished(outcome, question.room)
     if error is not None:
         if error.error_class != "truncated":  # what did not fit may still be asked again with more room
@@ -84,10 +84,7 @@ async def first(exchange: Exchange, terms: Terms, question: Question, counted: i
     return replies.counted(outcome, given)
 
 
-def heard(item: Item, exchange: Exchange) -> Reading | AIError:
-    """
-    Return what the kept answer of *item* says.
-    """
+def _heard(item: Item, exchange: Exchange) -> Reading | AIError:
     response = Response(status=item.answer["status"], body=orjson.dumps(item.answer["body"]))
     return replies.heard(exchange.spec, response)
 

@@ -85,7 +85,7 @@ def cost(survey: Survey, name: str, pipeline: Pipeline) -> Cost | None:
     return Cost(
         pipeline=name,
         prompt_tokens=prompt,
-        first_try=known[0][0] if pipeline.ask.mode == "live" else -(-known[0][0] // 2),
+        first_try=known[0][0],
         worst_case=sum(whole for _, whole in known),
         spend=pipeline.limits.spend,
     )
@@ -95,7 +95,8 @@ def estimates(survey: Survey, pipeline: Pipeline, model: Model, prompt: int) -> 
     """
     Return what one model costs at most for its first try and as a whole; None when its price is unknown.
     """
-    return estimate(spec_of(model), prompt, pipeline.ask.max_output, schema_tokens=_schema_tokens(survey, pipeline))
+    batched, schema = pipeline.ask.mode == "batch", _schema_tokens(survey, pipeline)
+    return estimate(spec_of(model), prompt, pipeline.ask.max_output, schema_tokens=schema, batched=batched)
 
 
 def ladder(survey: Survey, pipeline: Pipeline) -> list[tuple[str, Model]]:
