@@ -27,6 +27,7 @@ from engine.rates import TooMany, count
 from engine.shadowing import Shadowing
 from engine.stations import ASK, CONTEXT, TRIGGER, station, station_of
 from engine.watch import Watch
+from ledger.batching import Item
 from ledger.bursts import Burst
 from ledger.contract import Cap, Claim, Ledger, NewRun
 from ledger.limits import Allowed, CapReached
@@ -164,9 +165,10 @@ class Runner:
         newer = await self._ledger.newer(claim) if claim.overtakable else None
         answer, asked = await self._recalled(claim), None
         if answer is None:
-            if (end := await self._ended_before_asking(claim, event, body, newer)) is not None:
+            item = await self._asking.batched(claim)
+            if (end := await self._ended_before_asking(claim, event, body, newer, item)) is not None:
                 return end
-            answer, asked = await self._answer(claim, event, probing)
+            answer, asked = await self._answer(claim, event, probing, item)
         else:
             self._watch.recalled(self.plan.name)
         self._fail("run:answered")
@@ -182,7 +184,9 @@ class Runner:
             end[2]["superseded_by"] = newer.run
         return end
 
-    async def _ended_before_asking(self, claim: Claim, event: Event, body: bytes, newer: Newer | None) -> _End | None:
+    async def _ended_before_asking(
+        self, claim: Claim, event: Event, body: bytes, newer: Newer | None, item: Item | None
+    ) -> _End | None:
         """
         Return how a run ends that need not be asked about; once it was, it is judged no more.
         """
@@ -190,6 +194,8 @@ class Runner:
         if newer is not None:
             why = f"run {newer.run[:8]} of the same lane is newer, and was delivered before this one came back"
             return finish, (claim, "superseded"), {"why": why, "body": body, "superseded_by": newer.run}
+        if item is not None and item.state == "answered":
+            return None
         if (judged := await self._judging.before_asking(claim, event)) is None:
             return None
         verdict, why = judged
@@ -207,7 +213,9 @@ class Runner:
             return None
         return await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
 
-    async def _answer(self, claim: Claim, event: Event, probing: str | None) -> tuple[Answer, Asked | None]:
+    async def _answer(
+        self, claim: Claim, event: Event, probing: str | None, item: Item | None
+    ) -> tuple[Answer, Asked | None]:
         plan = self.plan
         whose = plan.whose(event, claim.lane)
 
@@ -220,7 +228,6 @@ class Runner:
             self._holds.check(claim, caps)
             self._asking.check(ladders[0], probing=probing)
 
-        item = await self._asking.batched(claim)
         if (kept := self._asking.kept(claim, item, caps)) is not None:
             with station(ASK), self._watch.step(plan.name, ASK):
                 return await self._asking.answer(claim, kept, ladders, probing=probing), kept

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -430,3 +431,26 @@ async def test_every_call_is_told_of_once(scene: Scene, caplog: pytest.LogCaptur
     assert len(told) == 2
     assert sum(one["penstock.cost_micro_usd"] for one in told) == scene.cost()
     assert sum(one["gen_ai.usage.input_tokens"] for one in told) == sum(call.input for call in scene.double.calls)
+
+
+async def test_an_answer_is_used_however_old_its_event_became(scene: Scene) -> None:
+    """
+    `max_age` ends no event whose question was put down: the batch is what made it wait.
+    """
+    runner = scene.runner(trigger__max_age="2h")
+    now = scene.world.clock.now_ms() / 1000
+    for number in ("1", "2"):
+        event = scene.ticket(number, subject=number, data=LOST, time=datetime.fromtimestamp(now, UTC))
+        await scene.world.run(runner, event)
+    scene.world.clock.ahead += SEALED.age + 1
+    await scene.passes()
+    scene.world.clock.ahead += 3 * 3600
+    scene.double.batches.answers = 1
+    scene.double.batches.end("expired")
+    await look_until(scene, runner, 300)
+
+    batched, live = split(scene.double.calls)
+
+    assert {run.verdict for run in await scene.runs()} == {"delivered"}
+    assert (len(batched), len(live)) == (1, 1)
+    assert await scene.money() == (cost_of(batched, HALF) + cost_of(live, FULL), 0)
