@@ -161,18 +161,18 @@ class Batches:
         ):
             return None
         self._fail("batch:sending")
-        sending = replace(batch, state="sending")
+        sending = replace(batch, state="sending", sent_at=now)
         try:
             standing = await self._talk.create(spec, batch.batch, lines)
         except Uncertain as error:
             log.warning("batch %s of model %s may have been made: %s", batch.batch[:8], batch.model, error)
             return None  # looked for when the request can no longer arrive
-        except (Unsent, Fenced) as error:
-            pause = self._pause(batch, getattr(error, "retry_after", None))
-            await self._put_off(sending, Later("sealed", pause, str(error)))
+        except Unsent as error:
+            await self._put_off(sending, Later("sealed", self._pause(batch, error.retry_after), str(error)))
             return None
         except Refused as error:
-            await self._end(sending, "free", f"the provider refused its batch: {error}")
+            if await self._ledger.move_batch(sending, "sealed", look_at=now + int(QUIET * _SECOND)):
+                await self._end(replace(sending, state="sealed"), "free", f"the provider refused its batch: {error}")
             return None
         self._fail("batch:created")
         log.info("batch %s of model %s: %d questions sent", batch.batch[:8], batch.model, len(lines))

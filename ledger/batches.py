@@ -156,7 +156,7 @@ def move(connection: Connection, batch: Batch, **to: Any) -> bool:
     """
     Put *batch* into another state, if it is still in the one it was read in.
     """
-    named = to | {"batch": bytes.fromhex(batch.batch), "was": batch.state}
+    named = to | {"batch": bytes.fromhex(batch.batch), "was": batch.state, "was_sent_at": batch.sent_at}
     named["why"] = None if to["why"] is None else LIVE.hide(to["why"])
     return bool(connection.execute(queries["move_batch"], named).rowcount)
 

@@ -45,10 +45,10 @@ SELECT batch, model, state, handle, items, sent_at, at, due_at, looks FROM batch
 WHERE state <> 'ended' AND look_at <= :now ORDER BY look_at, batch LIMIT :most;
 
 -- move_batch --
--- A batch is in another state, or is looked at later
+-- A batch is in another state, or is looked at later, unless somebody moved it or sent it again meanwhile
 UPDATE batches SET state = :state, handle = coalesce(:handle, handle), sent_at = coalesce(:sent_at, sent_at),
     look_at = :look_at, looks = :looks, why = :why
-WHERE batch = :batch AND state = :was;
+WHERE batch = :batch AND state = :was AND sent_at IS NOT DISTINCT FROM :was_sent_at;
 
 -- known_handle --
 -- Whether a provider's batch is one of ours

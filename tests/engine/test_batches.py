@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import ai
-from ai.batches import GRACE, MARGIN, QUIET, SEALED
+from ai.batches import GRACE, LASTS, MARGIN, QUIET, SEALED
 from ai.double import Call, Fault, ModelDouble
 from ai.double_batches import Work
 from ai.models import ModelSpec, Rates
@@ -454,3 +454,31 @@ async def test_an_answer_is_used_however_old_its_event_became(scene: Scene) -> N
     assert {run.verdict for run in await scene.runs()} == {"delivered"}
     assert (len(batched), len(live)) == (1, 1)
     assert await scene.money() == (cost_of(batched, HALF) + cost_of(live, FULL), 0)
+
+
+@pytest.mark.parametrize("provider", ["openai"], indirect=True)
+async def test_a_worker_that_was_away_sends_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Stopped for longer than it leads, it wakes with its questions uploaded: it does not begin a batch any more.
+    """
+    runner = scene.runner()
+    await put(scene, runner, 2)
+    send = AiohttpHttp.send
+
+    async def stopped(self: AiohttpHttp, request: Any, **more: Any) -> Any:
+        response = await send(self, request, **more)
+        if request.url.path.endswith("/files"):
+            scene.world.clock.ahead += LASTS
+        return response
+
+    monkeypatch.setattr(AiohttpHttp, "send", stopped)
+    await scene.passes()
+    early = len(scene.double.batches.works)
+    monkeypatch.setattr(AiohttpHttp, "send", send)
+    await look_until(scene, runner, QUIET)
+    scene.double.batches.end("completed")
+    await look_until(scene, runner, 600)
+
+    assert (early, len(scene.double.batches.works), len(scene.double.batches.files)) == (0, 1, 3)
+    assert {run.verdict for run in await scene.runs()} == {"delivered"}
+    assert await scene.money() == (scene.cost(), 0)

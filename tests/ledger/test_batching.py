@@ -136,6 +136,20 @@ async def test_a_batch_moves_once(book, put):
     assert (found.state, found.sent_at, found.handle) == ("sending", 5, None)
 
 
+async def test_who_was_away_moves_nothing(book, put):
+    """A batch that was sent again meanwhile is in the same state, and yet not the one that was read."""
+    await put()
+    await book.seal(NOW)
+    sealed = await only_batch(book)
+    await book.move_batch(sealed, "sending", look_at=0, sent_at=5)
+    first = await only_batch(book)
+    await book.move_batch(first, "sealed", look_at=0)
+    await book.move_batch(await only_batch(book), "sending", look_at=0, sent_at=9)
+
+    assert await book.move_batch(first, "sealed", look_at=0) is False
+    assert (await only_batch(book)).state == "sending"
+
+
 async def test_an_answer_is_booked_once_and_wakes_its_run(book, site, put, cost):
     """The second end of an item changes nothing; the run goes on at once and finds its answer."""
     claim = await put()
