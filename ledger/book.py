@@ -31,8 +31,9 @@ from ledger.returning import Failure
 from ledger.returning_book import ReturningBook
 from ledger.runs import End, Until
 from ledger.sending_book import SendingBook
-from ledger.session import Means, OpenStep, open_step
+from ledger.session import OpenStep, open_step
 from ledger.settling import Member
+from ledger.slots import Means
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock

@@ -147,6 +147,10 @@ async def test_twenty_events_through_one_batch(scene: Scene) -> None:
     runs = await scene.runs()
 
     assert {(one.run.state, one.run.reason, one.run.attempts) for one in first} == {("waiting", "batch", 0)}
+    assert all(
+        "waits for a batch of model 'small'; without an answer it is asked at once at " in str(one.run.error)
+        for one in first
+    )
     assert (early, len(scene.double.batches.works), waiting, went_on) == (0, 1, 0, 20)
     assert {run.verdict for run in runs} == {"delivered"}
     assert len(scene.double.calls) == 20
