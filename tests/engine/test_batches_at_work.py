@@ -5,20 +5,28 @@ Batches under the executor, on both ledgers: events come from the bus, wait for 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 import ai
+import bus as bus_room
+from ai import batches
 from ai.batches import QUIET, SEALED
 from ai.double import ModelDouble
 from ai.models import ModelSpec, Rates
+from engine import Engine, machine
+from ledger.batching import Limits
 from ledger.contract import RunQuery
 from ledger.testing import beside, bury
+from penstock.clock import SystemClock
 from penstock.http_aiohttp import AiohttpHttp
 from penstock.metrics import Instruments
+from penstock.retry import Backoff
 from penstock.secrets import Secrets
+from tests.engine.bench import outgoing
 from tests.engine.hall import Hall
 
 MANY = 20
@@ -133,3 +141,35 @@ async def test_twenty_events_and_a_worker_that_dies(
     assert await money(hall.ledger) == (paid(double), 0)
     assert len(world.desk.notes) == MANY
     assert {run.attempts for run in await hall.ledger.runs(RunQuery(limit=500))} == {0}
+
+
+async def test_a_whole_engine(world: Any, ticket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Nobody calls anything: events on the bus come back from a batch, on the machine's own clock.
+    """
+    monkeypatch.setattr(machine, "BATCHES_EVERY", 0.05)
+    monkeypatch.setattr(batches, "_LOOKS", Backoff(first=0.1, last=0.2, attempts=9))
+    clock, http = SystemClock(), AiohttpHttp()
+    bus = bus_room.open(None, partitions=machine.EMBEDDED.partitions, keep=3600.0, clock=clock)
+    async with ModelDouble() as double:
+        world.models = {"small": {"provider": "openai", "model": "m", "url": double.openai_url}}
+        spec = ModelSpec(name="small", price=Rates(input=1_000_000, output=2_000_000), **world.models["small"])
+        parts: dict[str, Any] = {"http": http, "ledger": world.ledger, "clock": clock}
+        model = ai.open({"small": spec}, secrets=Secrets({}), **parts)
+        model.batches.limits = Limits(items=3, size=1_000_000, age=3600.0)
+        made = Engine({"p": world.plan(**BATCHED)}, connectors={"desk": world.desk}, ai=model, bus=bus, **parts)
+        await made.start()
+        events = [ticket(str(number), subject=str(number)) for number in range(3)]
+        await bus.publish(
+            [dataclasses.replace(outgoing(event), topic=machine.EMBEDDED.topic("desk")) for event in events]
+        )
+        async with asyncio.timeout(30):
+            while {one.verdict for one in await world.ledger.runs(RunQuery())} != {"delivered"}:
+                await asyncio.sleep(0.05)
+        await made.stop(5.0)
+    await bus.close()
+    await http.close()
+
+    assert len(double.batches.works) == 1
+    assert [call.path for call in double.calls] == ["/v1/batches"] * 3
+    assert await money(world.ledger) == (paid(double), 0)
