@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from ai.batches import Batches
 from ai.cache import Cache
 from ai.conversation import Conversation
 from ai.errors import FAILING, AIError
@@ -33,6 +34,8 @@ from penstock.metrics import Instruments
 from schemas.entries import Answer, Prompt
 
 if TYPE_CHECKING:
+    from ai.batching import Terms
+    from ledger.batching import Item
     from ledger.contract import Cap, Claim, Ledger, Step
     from penstock.clock import Clock
     from penstock.http import Http
@@ -81,8 +84,10 @@ class AI:
             meters=meters,
             paces=self.paces,
             tracing=tracing,
+            ledger=ledger,
             fail=fail or (lambda _name: None),
         )
+        self.batches = Batches(models, tools=self._tools, keyring=self._keyring)
         self._failures: dict[str, int] = {}
         self._lately: dict[str, deque[tuple[float, bool]]] = {}
         """When calls of each model ended of late, and whether they failed; kept only once one has failed."""
@@ -122,6 +127,7 @@ class AI:
         receipt: Any = None,
         new: bool = False,
         patient: bool = False,
+        batch: Terms | None = None,
         question: str = "",
     ) -> Answer:
         """
@@ -130,12 +136,13 @@ class AI:
 
         *timeout* seconds cover every call of the ask; *caps* gives those that hold for a call made now.
         *new* says that the ledger can know nothing of this ask, *patient* that others may go before it.
+        With *batch* the first question is left to a batch, or its answer is taken from there.
         Texts in the answer that must be copied (ids, amounts, dates, addresses) must occur in *evidence*.
 
-        Raises `AIError`, `OverBudget`, `Paced`, `Fenced`, and `Invalid` for what a person must mend.
+        Raises `AIError`, `OverBudget`, `Paced`, `Batched`, `Fenced`, and `Invalid` for what a person must mend.
         """
         ladder = Ladder(models=(model,)) if isinstance(model, str) else model
-        if (pacer := self.paces.of(ladder.models[0])) is not None:
+        if batch is None and (pacer := self.paces.of(ladder.models[0])) is not None:
             pacer.arrives(claim.run)
             await self._turn(ladder.models[0], prompt.tokens + output.tokens, max_output, patient=patient)
         for anew in (False, True):
@@ -147,7 +154,7 @@ class AI:
                         return kept
                     continue  # paid for another schema: of no use now
                 deadline = self._tools.clock.monotonic() + timeout
-                allowance = Allowance(deadline=deadline, caps=caps, per_event=per_event)
+                allowance = Allowance(deadline=deadline, caps=caps, per_event=per_event, batch=batch)
                 calls = partial(self._exchange, step=held, step_name=step, claim=claim, allowance=allowance)
                 climbed = await climb(
                     ladder, calls, lambda each: Conversation(self, each, prompt, output, evidence).value(max_output)
@@ -234,6 +241,12 @@ class AI:
         result, delivering = found
         answer = _kept(result, output)
         return answer if answer is not None and (delivering or answer.ask_hash == ask_hash) else None
+
+    async def item(self, claim: Claim, *, step: str = "ask") -> Item | None:
+        """
+        Return what became of the question of *claim*'s run in a batch; None when it is in none.
+        """
+        return await self._ledger.item(claim, step)
 
     async def keys(self, spec: ModelSpec, *, within: float, refused: str | None = None) -> list[str]:
         """

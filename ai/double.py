@@ -28,6 +28,7 @@ import orjson
 from aiohttp import web
 
 from ai import tokens
+from ai.double_batches import BatchDouble
 from ai.providers import dialogue
 from ai.providers.dialogue import Asked, Replied
 from ai.providers.extract import Source
@@ -120,7 +121,12 @@ class ModelDouble:
     headers: Mapping[str, str] = field(default_factory=dict)
     """What every answer says besides, e.g. of limits."""
     calls: list[Call] = field(default_factory=list)
+    batches: BatchDouble = field(init=False)
+    """What it knows of batches."""
     _runner: web.AppRunner | None = None
+
+    def __post_init__(self) -> None:
+        self.batches = BatchDouble(double=self)
 
     @property
     def url(self) -> str:
@@ -152,6 +158,7 @@ class ModelDouble:
                 web.get("/_calls", self._list_calls),
             ]
         )
+        app.add_routes(self.batches.routes())
         app.on_response_prepare.append(self._say)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -176,10 +183,9 @@ class ModelDouble:
         return web.json_response([asdict(call) for call in self.calls])
 
     async def _serve(self, words: dialogue.Words, request: web.Request) -> web.StreamResponse:
-        key = _key(request)
-        named = next((name for name, value in self.keys.items() if value == key), None if self.keys else "any")
+        named = self.named(request)
         if named is None:
-            body = words.error(words.no_key, f"API key not valid: {key}.")
+            body = words.error(words.no_key, f"API key not valid: {_key(request)}.")
             return web.json_response(body, status=words.no_key)
         try:
             asked = words.asked(orjson.loads(await request.read()) | request.match_info)
@@ -188,11 +194,21 @@ class ModelDouble:
         fault = self.faults.popleft() if self.faults else None
         if fault and fault.kind in ("status", "hang", "reset-before"):
             return await _refuse(request, fault, words)
-        replied = self._reply(asked, fault)
-        call = self._keep(request.path, named, asked, replied, fault.kind if fault else "ok")
+        replied = self.reply(asked, fault)
+        call = self.keep(request.path, named, asked, replied, fault.kind if fault else "ok")
         return await _deliver(request, fault, orjson.dumps(words.reply(asked, replied, call.id)))
 
-    def _reply(self, asked: Asked, fault: Fault | None) -> Replied:
+    def named(self, request: web.Request) -> str | None:
+        """
+        Return the name of the key a request has; None when it is not known here.
+        """
+        key = _key(request)
+        return next((name for name, value in self.keys.items() if value == key), None if self.keys else "any")
+
+    def reply(self, asked: Asked, fault: Fault | None) -> Replied:
+        """
+        Return what the model says.
+        """
         kind = fault.kind if fault else "ok"
         if kind == "refusal":
             return Replied(text="", finish="refusal", input=asked.input, output=4)
@@ -202,7 +218,10 @@ class ModelDouble:
             return Replied(text=text[: len(text) // 2], finish="length", input=asked.input, output=asked.room)
         return Replied(text=text, finish="stop", input=asked.input, output=made)
 
-    def _keep(self, path: str, key: str, asked: Asked, replied: Replied, outcome: str) -> Call:
+    def keep(self, path: str, key: str, asked: Asked, replied: Replied, outcome: str) -> Call:
+        """
+        Meter and log a call.
+        """
         call = Call(
             id=f"call-{len(self.calls) + 1}",
             at=time.time(),

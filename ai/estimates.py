@@ -36,11 +36,13 @@ def estimate(
     schema_tokens: int = SCHEMA,
     ratio: float | None = None,
     at: datetime | None = None,
+    batched: bool = False,
 ) -> tuple[int, int] | None:
     """
     Return what the first try costs at most and what the whole ask costs at most, in micro-USD.
 
-    The whole ask is a first try, one with more room, and one repair. None when the price is unknown.
+    The whole ask is a first try, one with more room, and one repair; all of it is asked at once, even when a *batched*
+    first try pays half. None when the price is unknown.
     """
     price = prices.find(spec, at)
     if price is None:
@@ -52,7 +54,8 @@ def estimate(
     first = price.worst_case(billed_input(counted, ratio), room)
     second = price.worst_case(billed_input(counted, ratio), wide)
     repair = price.worst_case(billed_input(counted + wide + COMPLAINT, ratio), wide)
-    return first, first + second + repair
+    tried = price.halved().worst_case(billed_input(counted, ratio), room) if batched else first
+    return tried, first + second + repair
 
 
 def room_of(spec: ModelSpec, max_output: int) -> int:

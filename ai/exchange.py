@@ -5,35 +5,34 @@ One question to one model: each request reserved, fenced, classified, booked and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ai import prices, telemetry
+from ai import batching, prices, replies, telemetry
 from ai.errors import AIError, Billed
 from ai.estimates import billed_input
 from ai.models import ModelSpec
 from ai.providers import adapter
-from ai.providers.contract import Malformed, Question, Reading
+from ai.providers.contract import Question, Reading
 from ledger.pacing import Need
 from penstock.clock import utc
 from penstock.errors import Fenced, Invalid, Unavailable
 from penstock.http import NotSent, Response, SentNoAnswer
-from penstock.redaction import LIVE, MASK
 from schemas.entries import ModelCall, Usage
 
 if TYPE_CHECKING:
+    from ai.batching import Terms
     from ai.factors import Factors
     from ai.meters import Meters
     from ai.pacing import Paces
     from ai.prices import Price
-    from ledger.contract import CallSlot, Cap, Claim, Step
+    from ledger.contract import CallSlot, Cap, Claim, Ledger, Step
     from penstock.clock import Clock
     from penstock.http import Http
     from penstock.tracing import Tracing
 
 COUNT_ROOM = frozenset({"openai", "azure"})
 """Who counts the room of an answer against the quota of tokens, however little of it is used."""
-ECHOED = 12  # characters from which a key in an answer is no chance
 _MIN_PATIENCE = 0.05  # seconds below which a call is not worth starting
 
 
@@ -49,6 +48,7 @@ class Tools:
     meters: Meters
     paces: Paces
     tracing: Tracing | None
+    ledger: Ledger
     fail: Callable[[str], None]
 
 
@@ -63,6 +63,8 @@ class Allowance:
     caps: Callable[[], Sequence[Cap]]
     """Those that hold for a call made now: a repair after midnight is the next day's."""
     per_event: int | None
+    batch: Terms | None = None
+    """How the first call is left to a batch; None when it is made at once."""
     waits: bool = True
     """Whether its calls wait for their turn; what does not gives way to everybody."""
 
@@ -108,8 +110,10 @@ class Exchange:
 
         Raises `AIError` for anything that is not a finished answer.
         """
+        if self.allowance.batch is not None and self.rung == self.attempt == 0:
+            return await batching.first(self, self.allowance.batch, question, counted)
         given = billed_input(counted, self.tools.factors.of(self.spec))
-        self._check_window(given, question.room)
+        self.check_window(given, question.room)
         amount = self.price.worst_case(given, question.room) if self.price else 0
         if self.attempt or self.rung:  # the first call of an ask has had its turn
             await self._turn(Need(input=given, output=question.room, patient=not self.allowance.waits))
@@ -159,7 +163,10 @@ class Exchange:
         """
         return self.allowance.deadline - self.tools.clock.monotonic()
 
-    def _check_window(self, given: int, room: int) -> None:
+    def check_window(self, given: int, room: int) -> None:
+        """
+        Raise `AIError` when *given* tokens and an answer of *room* do not fit the model's window.
+        """
         window = prices.window(self.spec)
         if window is not None and given + room > window:
             message = (
@@ -192,12 +199,12 @@ class _Attempt:
         outcome = await self._outcome()
         tools.fail("ai:after-answer")
         if isinstance(outcome, Reading):
-            reading, error = self._counted(outcome), self._unfinished(outcome)
+            reading, error = self._counted(outcome), replies.unfinished(outcome, self.question.room)
         else:
             reading, error = None, outcome
         await self._book(reading, error)
         if error is not None:
-            raise self._scrubbed(error)
+            raise replies.scrubbed(error, self.exchange.spec, self.key)
         assert reading is not None
         return reading
 
@@ -207,13 +214,14 @@ class _Attempt:
 
             return offline.answer(self.question)
         try:
-            return self._read(await self._send())
+            return replies.heard(self.exchange.spec, await self._send(), self.key)
         except (Fenced, Unavailable) as exc:
             await self._release("fenced" if isinstance(exc, Fenced) else "ledger")
             raise
         except NotSent as exc:
             await self._release("connection")
-            raise self._scrubbed(AIError(f"the model cannot be reached: {exc}", error_class="connection")) from exc
+            error = AIError(f"the model cannot be reached: {exc}", error_class="connection")
+            raise replies.scrubbed(error, self.exchange.spec, self.key) from exc
         except SentNoAnswer as exc:
             message = f"the model was asked and did not answer: {exc}"
             return AIError(message, error_class="timeout" if exc.timeout else "connection", billed="maybe")
@@ -228,55 +236,8 @@ class _Attempt:
         await tools.paces.heard(self.exchange.spec.name, response.headers)
         return response
 
-    def _read(self, response: Response) -> Reading | AIError:
-        words = adapter(self.exchange.spec.provider)
-        if (error := words.classify(response)) is not None:
-            return error
-        try:
-            return self._unechoed(words.read(response))
-        except Malformed as exc:
-            return AIError(f"{exc} (HTTP {response.status})", error_class="malformed_response")
-
-    def _unechoed(self, reading: Reading) -> Reading:
-        """
-        Take the key out of what a server says: an answer is kept, and written where others read it.
-        """
-        key = self.key
-        if key is None or len(key) < ECHOED:
-            return reading
-        texts = {name: getattr(reading, name) for name in ("text", "refusal", "response_id", "response_model")}
-        if not any(text and key in text for text in texts.values()):
-            return reading
-        return replace(reading, **{name: text and text.replace(key, MASK) for name, text in texts.items()})
-
-    def _unfinished(self, reading: Reading) -> AIError | None:
-        if reading.finish_reason == "content_filter":
-            why = f": {reading.refusal}" if reading.refusal else ""
-            return AIError(f"the model refused to answer{why}", error_class="content_policy", billed="yes")
-        if reading.finish_reason == "context":
-            return AIError("the model's window ended inside the answer", error_class="context_too_long", billed="yes")
-        if reading.finish_reason == "length":
-            message = f"the answer did not fit its room of {self.question.room} tokens; raise `max_output`"
-            return AIError(message, error_class="truncated")
-        return None
-
     def _counted(self, reading: Reading) -> Reading:
-        """
-        Put our own count where the provider gave none.
-        """
-        if not reading.usage.estimated or self.exchange.spec.provider == "offline":
-            return reading
-        from ai import tokens
-
-        usage = Usage(input=self.given, output=tokens.count(reading.text), estimated=True)
-        return Reading(
-            text=reading.text,
-            finish_reason=reading.finish_reason,
-            usage=usage,
-            refusal=reading.refusal,
-            response_id=reading.response_id,
-            response_model=reading.response_model,
-        )
+        return reading if self.exchange.spec.provider == "offline" else replies.counted(reading, self.given)
 
     async def _book(self, reading: Reading | None, error: AIError | None) -> None:
         price = self.exchange.price
@@ -330,12 +291,3 @@ class _Attempt:
         except (Fenced, Unavailable):
             return True
         return False
-
-    def _scrubbed(self, error: AIError) -> AIError:
-        """
-        Name the model, and take every key out of what the provider said.
-        """
-        text = LIVE.hide(str(error).replace(self.key, MASK) if self.key else str(error))
-        error.args = (f"model {self.exchange.spec.name!r} ({self.exchange.spec.label}): {text}",)
-        error.model = self.exchange.spec.name
-        return error

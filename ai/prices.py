@@ -48,6 +48,12 @@ class Rate:
         """
         return [self.base, *(rate for start, rate in self.tiers if total_input > start)][-1]
 
+    def halved(self) -> Rate:
+        """
+        Return half of it, rounded up.
+        """
+        return Rate(base=_half(self.base), tiers=tuple((start, _half(rate)) for start, rate in self.tiers))
+
     def dearest(self, total_input: int) -> int:
         """
         Return the highest rate that a call of at most *total_input* tokens can reach.
@@ -78,6 +84,17 @@ class Price:
         plain = max(usage.input - read - write, 0)
         parts = ((plain, self.input), (read, self.cache_read), (write, self.cache_write), (usage.output, self.output))
         return _rounded_up(sum(tokens * rate.at(usage.input) for tokens, rate in parts))
+
+    def halved(self) -> Price:
+        """
+        Return what a batch pays: half of every rate, each rounded up.
+        """
+        return Price(
+            input=self.input.halved(),
+            output=self.output.halved(),
+            cache_read=self.cache_read.halved(),
+            cache_write=self.cache_write.halved(),
+        )
 
     def worst_case(self, input_tokens: int, max_output: int) -> int:
         """
@@ -202,6 +219,10 @@ def _override(rates: Rates) -> Price:
         cache_read=Rate(base=read),
         cache_write=Rate(base=write),
     )
+
+
+def _half(rate: int) -> int:
+    return -(-rate // 2)
 
 
 def _rounded_up(micro_millions: int) -> int:

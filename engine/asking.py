@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ai import AI, AIError, Ladder, Paced, Wanted
+from ai import AI, AIError, Batched, Ladder, Paced, Terms, Wanted, batch_terms
 from engine.gates import AtGate, Gates
+from ledger.batching import Item
 from ledger.caching import Question
 from ledger.contract import Cap, Claim
 from ledger.limits import CapReached
+from penstock.clock import Clock
 from pipelines.plan import Plan
 from schemas.entries import Answer, Prompt, Receipt
 
@@ -33,6 +35,10 @@ class Asked:
     caps: Callable[[], Sequence[Cap]]
     patient: bool
     """Whether others may be asked before it where a model's pace is short."""
+    by_itself: bool = False
+    """Whether it is asked at once although its pipeline asks in batches: it was in one already."""
+    item: Item | None = None
+    """The question's place in a batch, when it was answered there."""
     question: Question | None = None
     """None when its answer is used once. The answer of another route than the pipeline's own never is one to it."""
 
@@ -52,10 +58,11 @@ class Asking:
     The questions of one pipeline.
     """
 
-    def __init__(self, plan: Plan, *, ai: AI, gates: Gates) -> None:
+    def __init__(self, plan: Plan, *, ai: AI, gates: Gates, clock: Clock) -> None:
         self._plan = plan
         self._ai = ai
         self._gates = gates
+        self._clock = clock
 
     def check(self, ladder: Ladder, *, probing: str | None) -> None:
         """
@@ -71,6 +78,35 @@ class Asking:
         if claim.began_at is not None and now - claim.began_at > WAITED_LONG:
             return False
         return claim.came_back or now - happened.timestamp() * 1000 > LONG_AGO
+
+    async def batched(self, claim: Claim) -> Item | None:
+        """
+        Return what a batch answered to the question of *claim*'s run, or that it has to ask by itself; None when
+        its question is in no batch. Raises `Batched` while it waits for an answer.
+        """
+        if claim.new or (self._plan.batch is None and claim.reason != "batch"):
+            return None
+        item = await self._ai.item(claim)
+        if item is not None and item.state in ("open", "sealed"):
+            raise Batched(item.model, item.due_at, self._clock.now_ms())
+        return item
+
+    def kept(self, claim: Claim, item: Item | None, caps: Callable[[], Sequence[Cap]]) -> Asked | None:
+        """
+        Return the question that *item* answers, as it was asked; None when it is of no use.
+        """
+        if item is None or item.state != "answered" or item.ask_hash != self._plan.ask_hash:
+            return None
+        prompt, told = Prompt.model_validate(item.asked["prompt"]), item.asked["told"]
+        return Asked(
+            prompt=prompt,
+            receipt=Receipt.model_validate(told["receipt"]),
+            evidence=item.asked["evidence"],
+            caps=caps,
+            patient=False,
+            item=item,
+            question=self._plan.cache.question(prompt, claim.tenant) if self._plan.cache else None,
+        )
 
     async def answer(self, claim: Claim, asked: Asked, ladders: Sequence[Ladder], *, probing: str | None) -> Answer:
         """
@@ -128,6 +164,7 @@ class Asking:
 
     async def _ask(self, claim: Claim, asked: Asked, ladder: Ladder, probing: str | None, *, new: bool) -> Answer:
         plan = self._plan
+        batch = self._terms(claim, asked) if ladder is plan.ladder else None
 
         def may_ask(model: str) -> None:
             self._gates.check(_gate(model), probing=probing)
@@ -144,10 +181,24 @@ class Asking:
             ask_hash=plan.ask_hash,
             new=new,
             patient=asked.patient,
+            batch=batch,
             evidence=asked.evidence,
             receipt=asked.told,
             question=asked.question.key if asked.question and ladder is plan.ladder else "",
         )
+
+    def _terms(self, claim: Claim, asked: Asked) -> Terms | None:
+        """
+        Return how the first model is asked in a batch; None when it is asked at once.
+        """
+        plan, now = self._plan, self._clock.now_ms()
+        if asked.item is not None:
+            return Terms(item=asked.item)
+        if plan.batch is None or asked.by_itself:
+            return None
+        kept = {"told": asked.told, "prompt": asked.prompt.model_dump(mode="json"), "evidence": asked.evidence}
+        began = claim.began_at or now
+        return batch_terms(within=plan.batch, began_at=began, now=now, ask_hash=plan.ask_hash, asked=kept)
 
 
 def _gate(model: str) -> str:

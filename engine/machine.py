@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT = 5.0  # seconds
 PRUNE_EVERY = 3600.0  # seconds
+BATCHES_EVERY = 2.0  # seconds
 PACES_EVERY = 2.0  # seconds
 WHOAMI_AGAIN = 30.0  # seconds until a system that did not say who we are is asked again
 
@@ -159,6 +160,8 @@ class Engine:
         self._chores.append(asyncio.create_task(sending))
         looking = for_ever(self._clock, "looking at paces", self._ai.paces.look, every=PACES_EVERY)
         self._chores.append(asyncio.create_task(looking))
+        batches = for_ever(self._clock, "looking after batches", self._ai.batches.look, every=BATCHES_EVERY)
+        self._chores.append(asyncio.create_task(batches))
         self._chores.append(asyncio.create_task(_learn_to_count()))
         await self.executor.start()
 

@@ -66,9 +66,9 @@ async def rehearse(declaration: Declaration, root: Path, case: Case) -> Outcome:
 
 def _alone(plan: Plan) -> Plan:
     """
-    Return *plan* without its shadow: a case says what becomes of an event, and its model speaks to nobody else.
+    Return *plan* without its shadow and asked at once: a case says what becomes of an event, not when.
     """
-    return replace(plan, ladder=replace(plan.ladder, shadow=None))
+    return replace(plan, batch=None, ladder=replace(plan.ladder, shadow=None))
 
 
 def _model(declaration: Declaration, name: str, *, scripted: bool) -> ModelSpec:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from ai import AI, AIError, Awaited, Ladder, Paced, Pacer
+from ai import AI, AIError, Awaited, Batched, Ladder, Paced, Pacer
 from bus.contract import Message
 from connectors.contract import Connector
 from engine import offering
@@ -27,6 +27,7 @@ from engine.rates import TooMany, count
 from engine.shadowing import Shadowing
 from engine.stations import ASK, CONTEXT, TRIGGER, station, station_of
 from engine.watch import Watch
+from ledger.batching import Item
 from ledger.bursts import Burst
 from ledger.contract import Cap, Claim, Ledger, NewRun
 from ledger.limits import Allowed, CapReached
@@ -83,7 +84,7 @@ class Runner:
         self._gates = gates
         self._holds = holds or Holds(ledger, clock)
         self._watch = watch or Watch(Instruments(), clock)
-        self._asking = Asking(plan, ai=ai, gates=gates)
+        self._asking = Asking(plan, ai=ai, gates=gates, clock=clock)
         self._shadowing = Shadowing(plan, ai=ai, ledger=ledger, gates=gates)
         self._fail = fail
         self._lookups = Lookups(connectors, http=http, clock=clock, gates=gates)
@@ -135,9 +136,9 @@ class Runner:
 
     def pacer(self) -> Pacer | None:
         """
-        Return the pacer of the model that is asked first; None when it has no pace.
+        Return the pacer of the model that is asked first; None when it has no pace, or is asked in batches.
         """
-        return self._ai.paces.of(self.plan.ladder.models[0])
+        return None if self.plan.batch is not None else self._ai.paces.of(self.plan.ladder.models[0])
 
     async def handle(
         self,
@@ -178,9 +179,10 @@ class Runner:
         newer = await self._ledger.newer(claim) if claim.overtakable else None
         answer, asked = await self._recalled(claim), None
         if answer is None:
-            if (end := await self._ended_before_asking(claim, event, body, newer)) is not None:
+            item = await self._asking.batched(claim)
+            if (end := await self._ended_before_asking(claim, event, body, newer, item)) is not None:
                 return end
-            answer, asked = await self._answer(claim, event, probing)
+            answer, asked = await self._answer(claim, event, probing, item)
         else:
             self._watch.recalled(self.plan.name)
         self._fail("run:answered")
@@ -196,7 +198,9 @@ class Runner:
             end[2]["superseded_by"] = newer.run
         return end
 
-    async def _ended_before_asking(self, claim: Claim, event: Event, body: bytes, newer: Newer | None) -> _End | None:
+    async def _ended_before_asking(
+        self, claim: Claim, event: Event, body: bytes, newer: Newer | None, item: Item | None
+    ) -> _End | None:
         """
         Return how a run ends that need not be asked about; once it was, it is judged no more.
         """
@@ -204,6 +208,8 @@ class Runner:
         if newer is not None:
             why = f"run {newer.run[:8]} of the same lane is newer, and was delivered before this one came back"
             return finish, (claim, "superseded"), {"why": why, "body": body, "superseded_by": newer.run}
+        if item is not None and item.state == "answered":
+            return None
         if (judged := await self._judging.before_asking(claim, event)) is None:
             return None
         verdict, why = judged
@@ -221,7 +227,9 @@ class Runner:
             return None
         return await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
 
-    async def _answer(self, claim: Claim, event: Event, probing: str | None) -> tuple[Answer, Asked | None]:
+    async def _answer(
+        self, claim: Claim, event: Event, probing: str | None, item: Item | None
+    ) -> tuple[Answer, Asked | None]:
         plan = self.plan
         whose = plan.whose(event, claim.lane)
 
@@ -234,13 +242,24 @@ class Runner:
             self._holds.check(claim, caps)
             self._asking.check(ladders[0], probing=probing)
 
+        if (kept := self._asking.kept(claim, item, caps)) is not None:
+            with station(ASK), self._watch.step(plan.name, ASK):
+                return await self._asking.answer(claim, kept, ladders, probing=probing), kept
         if plan.cache is None:
             may_ask()  # before a context is made in vain
         with station(CONTEXT), self._watch.step(plan.name, CONTEXT):
             prompt, receipt, evidence = await self._assemble(event, claim.run, probing, claim.burst)
         patient = self._asking.patient(claim, event.time, self._clock.now_ms())
         question = None if plan.cache is None else plan.cache.question(prompt, claim.tenant)
-        asked = Asked(prompt=prompt, receipt=receipt, evidence=evidence, caps=caps, patient=patient, question=question)
+        asked = Asked(
+            prompt=prompt,
+            receipt=receipt,
+            evidence=evidence,
+            caps=caps,
+            patient=patient,
+            by_itself=item is not None,
+            question=question,
+        )
         with station(ASK), self._watch.step(plan.name, ASK):
             if question is not None and (answer := await self._asking.cached(claim, asked, may_ask)) is not None:
                 return answer, asked
@@ -321,6 +340,8 @@ class Runner:
             case Paced():
                 late = self._too_late(claim, now)
                 return None if late else (wait, (claim, "pace", body), {"why": why, "due_at": error.due_at})
+            case Batched():
+                return wait, (claim, "batch", body), {"why": why, "due_at": error.due_at}
             case EchoPending() | Awaited():
                 return wait, (claim, "behind", body), {"why": why, "due_at": error.due_at}
             case LedgerDown() | Unavailable():  # of our ledger or our own limit: what systems and models do is `AtGate`

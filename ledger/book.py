@@ -12,6 +12,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from ledger import asks, claims, gates, locks, pickup, reading, retention, runs, settling, steps
+from ledger.batching_book import BatchingBook
 from ledger.caching_book import CachingBook
 from ledger.claims import Claimant
 from ledger.connection import Connection
@@ -30,8 +31,9 @@ from ledger.returning import Failure
 from ledger.returning_book import ReturningBook
 from ledger.runs import End, Until
 from ledger.sending_book import SendingBook
-from ledger.session import Means, OpenStep, open_step
+from ledger.session import OpenStep, open_step
 from ledger.settling import Member
+from ledger.slots import Means
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
@@ -61,7 +63,16 @@ def never(_point: str) -> None:
 
 
 class Book(
-    FactsBook, SendingBook, QuestionsBook, Limiting, ReturningBook, PausingBook, PacingBook, CachingBook, EstateBook
+    FactsBook,
+    SendingBook,
+    QuestionsBook,
+    Limiting,
+    ReturningBook,
+    PausingBook,
+    PacingBook,
+    CachingBook,
+    BatchingBook,
+    EstateBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ledger.batching import Batching
 from ledger.caching import Caching
 from ledger.estate import Estates
 from ledger.facts import Facts, Loss, TopicEntry
@@ -50,7 +51,19 @@ __all__ = [
 
 
 class Ledger(
-    Stepping, Gating, Facts, Sending, Questions, Limits, Returning, Pausing, Pacing, Caching, Estates, Protocol
+    Stepping,
+    Gating,
+    Facts,
+    Sending,
+    Questions,
+    Limits,
+    Returning,
+    Pausing,
+    Pacing,
+    Caching,
+    Batching,
+    Estates,
+    Protocol,
 ):
     """
     Lanes, runs, steps, writes, answers, calls and money.

@@ -21,6 +21,7 @@ from ledger.queries import queries
 from penstock.errors import OverBudget
 from schemas.entries import ModelCall
 
+NO_FENCE = 2**62  # above every fence: no lane that is taken has passed it
 Ending = Literal["settled", "released"]
 
 
@@ -36,11 +37,13 @@ def reserve(
     now: int,
     model: str = "",
     priced: bool = True,
+    outlives: bool = False,
 ) -> bool:
     """
     Hold *amount* for *call* under every cap, or raise `OverBudget` and change nothing.
 
-    Return whether the lane was looked at: not when the call is held already.
+    One that *outlives* its lane's fence is never swept: an item of a batch owns it. Return whether the lane was
+    looked at: not when the call is held already.
     """
     named = lanes.values(claim) | {"call": bytes.fromhex(call)}
     if connection.execute(queries["reservation"], named).fetchone():
@@ -56,6 +59,8 @@ def reserve(
     holds.passed(connection, claim, ordered, amount)
     named |= {"step": step, "amount": amount, "rows": orjson.dumps(rows).decode(), "now": now}
     named |= {"model": model, "priced": int(priced)}
+    if outlives:
+        named["fence"] = NO_FENCE
     connection.execute(queries["reserve"], named)
     return True
 
@@ -112,7 +117,7 @@ def unanswered(
     run: str,
     step: str,
     cost: int,
-    outcome: Literal["lost", "swept"],
+    outcome: Literal["lost", "swept", "withdrawn"],
     now: int,
     model: str = "",
     priced: bool = True,

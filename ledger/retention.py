@@ -24,6 +24,7 @@ _TABLES = (
     "cache",
     "cache_hits",
     "pairs",
+    "batch_items",
     "runs",
 )
 
@@ -72,5 +73,6 @@ def forget_limits(connection: Connection, before: int) -> None:
     connection.execute(queries["forget_holds"], {"before": before})
     connection.execute(queries["forget_counted"], {"before": before})
     connection.execute(queries["forget_budgets"], {"before": month})
+    connection.execute(queries["forget_batches"], {"before": before})
     connection.execute(queries["forget_paces"], {"before": before})
     connection.execute(queries["forget_alerts"], {"before": before - _LONGEST_PERIOD})

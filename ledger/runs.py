@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ledger import deaths, lanes
+from ledger import batches, deaths, lanes
 from ledger.connection import Connection
 from ledger.contract import Claim, Known, NewRun
 from ledger.queries import queries
@@ -113,11 +113,13 @@ def wait(connection: Connection, claim: Claim, body: bytes, until: Until, now: i
     if _again(connection, claim, "waiting"):
         return
     named = lanes.values(claim) | asdict(until) | {"state": "waiting", "body": body, "attempt": int(until.attempt)}
+    if until.reason == "batch" and not batches.waits(connection, named["run"]):
+        named["due_at"] = now  # its answer came while it was on its way here
     connection.execute(queries["put_run_off"], named)
     connection.execute(queries["keep_body"], named)
-    if until.reason == "hold":
+    if until.reason in ("hold", "batch"):
         connection.execute(queries["forget_start"], named)
-    due_at, gate = lanes.mirror(until.due_at, until.gate, now)
+    due_at, gate = lanes.mirror(named["due_at"], until.gate, now)
     connection.execute(queries["leave_lane"], named | {"due_at": due_at, "gate": gate})
     connection.execute(queries["end_probe"], named | {"probe_at": now + _PROBE_AGAIN})
 

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ledger.batching import NewItem
 from ledger.caching import Hit
 from ledger.offer import Claim
 from ledger.pairing import Pair
@@ -169,6 +170,22 @@ class Step(Protocol):
 
         Raises `OverBudget` before anything is sent. Left without settle or release, the whole
         amount is settled: what may have been billed is booked.
+        """
+        ...
+
+    async def put(
+        self,
+        item: NewItem,
+        *,
+        amount: int,
+        caps: Sequence[Cap],
+        per_event: int | None = None,
+        priced: bool = True,
+    ) -> None:
+        """
+        Reserve *amount* micro-USD under every cap for one provider call, and put its question down for
+        the next batch, in one transaction. The item owns the reservation from then on, whatever becomes
+        of the lane. Raises `OverBudget`.
         """
         ...
 

@@ -138,9 +138,9 @@ class Ask(Part):
     cache: Literal["exact", "normalised"] | Cache | None = None
     """Whether an answer to the same question is used again, for 24 hours unless `keep` says otherwise; every event is asked when not set."""
     mode: Literal["live", "batch"] = "live"
-    """`batch` is cheaper and may take hours."""
+    """`batch` goes through the provider's batch API: half the price, and it may take hours."""
     within: Duration | None = None
-    """How long a batch may take."""
+    """How long an event may wait for a batch before it is asked at once, from `1h` to `24h`; 24 hours when not set."""
 
 
 class SetField(Part):

@@ -31,9 +31,9 @@ class Cost:
     prompt_tokens: int
     """Instructions and sections together, at most."""
     first_try: int
-    """Micro-USD of one call, at most."""
+    """Micro-USD of one call, at most; in a batch half of it."""
     worst_case: int
-    """Micro-USD with every rung, wider tries and repairs."""
+    """Micro-USD with every rung, wider tries and repairs, all asked at once."""
     spend: Spend | None
     """The pipeline's own cap."""
 
@@ -95,7 +95,8 @@ def estimates(survey: Survey, pipeline: Pipeline, model: Model, prompt: int) -> 
     """
     Return what one model costs at most for its first try and as a whole; None when its price is unknown.
     """
-    return estimate(spec_of(model), prompt, pipeline.ask.max_output, schema_tokens=_schema_tokens(survey, pipeline))
+    batched, schema = pipeline.ask.mode == "batch", _schema_tokens(survey, pipeline)
+    return estimate(spec_of(model), prompt, pipeline.ask.max_output, schema_tokens=schema, batched=batched)
 
 
 def ladder(survey: Survey, pipeline: Pipeline) -> list[tuple[str, Model]]:

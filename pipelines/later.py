@@ -28,8 +28,6 @@ class Later:
 
 
 TABLE: tuple[Later, ...] = (
-    Later("pipelines.*.ask.mode", "take it out: every event is asked at once", lambda mode: mode != "live"),
-    Later("pipelines.*.ask.within", "take it out: every event is asked at once"),
     Later("pipelines.*.deliver.*.show_progress", "take it out", lambda shown: shown is True),
     Later("pipelines.*.deliver.*.expires", "take it out"),
     Later("pipelines.*.deliver.*.if_record_changed", "take it out, or look at the record with `unless`"),

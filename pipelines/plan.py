@@ -31,6 +31,8 @@ from pipelines.views import as_data, changed_fields, with_burst
 from schemas.entries import Answer, Prompt, Receipt, Verdict
 from schemas.events import Event
 
+WITHIN = (3_600.0, 86_400.0)  # seconds at least and at most that a batch is waited for
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -65,6 +67,8 @@ class Plan:
     ask_hash: str
     cache: CachePlan | None
     """None when every event is asked."""
+    batch: float | None = None
+    """Seconds an event may wait for a batch; None when it is asked at once."""
 
     @property
     def identity(self) -> str:
@@ -241,6 +245,7 @@ def compile_pipeline(declaration: Declaration, name: str, root: Path) -> Plan:
         config_hash=hashlib.sha256(f"{text}\n{asked}".encode()).hexdigest()[:32],
         ask_hash=asked,
         cache=cache_of(declaration, name, pipeline, ask_hash=asked),
+        batch=(ask.within or WITHIN[1]) if ask.mode == "batch" else None,
     )
 
 

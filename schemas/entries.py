@@ -28,7 +28,7 @@ Verdict = Literal[
     "dead",  # it failed for good; the reason is kept, it can be replayed
 ]
 
-WaitReason = Literal["retry", "behind", "outage", "settle", "hold", "pace", "pause", "replay", "decided"]
+WaitReason = Literal["retry", "behind", "outage", "settle", "hold", "pace", "pause", "replay", "decided", "batch"]
 AsideReason = Literal["parked", "approval"]
 StepState = Literal["intent", "done", "failed", "unknown"]
 StepKind = Literal["ask", "write", "lookup"]

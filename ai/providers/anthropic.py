@@ -57,22 +57,28 @@ def request(question: Question, key: str | None) -> Request:
     """
     Build the request, byte for byte what the official SDK would send as a body.
     """
-    headers = _headers(key) | {"content-type": "application/json"}
-    return Request.to("POST", f"{_base(question.spec)}/messages", headers=headers, json=_body(question))
+    headers = headers_of(key) | {"content-type": "application/json"}
+    return Request.to("POST", f"{base_of(question.spec)}/messages", headers=headers, json=_body(question))
 
 
 def probe(spec: ModelSpec, key: str | None) -> Request:
     """
     Ask for the list of models.
     """
-    return Request.to("GET", f"{_base(spec)}/models", headers=_headers(key))
+    return Request.to("GET", f"{base_of(spec)}/models", headers=headers_of(key))
 
 
-def _base(spec: ModelSpec) -> str:
+def base_of(spec: ModelSpec) -> str:
+    """
+    Return where the API is.
+    """
     return (spec.url or BASE_URL).rstrip("/").removesuffix("/v1") + "/v1"
 
 
-def _headers(key: str | None) -> dict[str, str]:
+def headers_of(key: str | None) -> dict[str, str]:
+    """
+    Return what every request says, the key among it.
+    """
     headers = {"accept": "application/json", "anthropic-version": VERSION}
     return headers | ({"authorization": f"Bearer {key}"} if key else {})
 

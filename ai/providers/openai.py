@@ -62,8 +62,8 @@ def request(question: Question, key: str | None) -> Request:
     """
     Build the request, byte for byte what the official SDK would send as a body.
     """
-    base = _base(question.spec)
-    headers = _headers(base, key) | {"content-type": "application/json"}
+    base = base_of(question.spec)
+    headers = headers_of(base, key) | {"content-type": "application/json"}
     body = chat(question, own=_own(question.spec), thinking=thinks(question.spec))
     return Request.to("POST", f"{base}/chat/completions", headers=headers, json=body)
 
@@ -72,15 +72,21 @@ def probe(spec: ModelSpec, key: str | None) -> Request:
     """
     Ask for the list of models.
     """
-    base = _base(spec)
-    return Request.to("GET", f"{base}/models", headers=_headers(base, key))
+    base = base_of(spec)
+    return Request.to("GET", f"{base}/models", headers=headers_of(base, key))
 
 
-def _base(spec: ModelSpec) -> str:
+def base_of(spec: ModelSpec) -> str:
+    """
+    Return where the API is.
+    """
     return (spec.url or BASE_URL).rstrip("/")
 
 
-def _headers(base: str, key: str | None) -> dict[str, str]:
+def headers_of(base: str, key: str | None) -> dict[str, str]:
+    """
+    Return what every request says, the key among it.
+    """
     headers = {"accept": "application/json"}
     if not key:
         return headers

@@ -107,7 +107,7 @@ async def _preview(declaration: Declaration, plan: Plan, asked: _Asked) -> Previ
     finally:
         await http.close()
     spec = model_spec(plan.model, declaration.models[plan.model])
-    first, worst = estimate(spec, prompt.tokens, plan.max_output) or (None, None)
+    first, worst = estimate(spec, prompt.tokens, plan.max_output, batched=plan.batch is not None) or (None, None)
     return Preview(
         plan=plan, label=spec.label, event=event, prompt=prompt, receipt=receipt, first_try=first, worst_case=worst
     )

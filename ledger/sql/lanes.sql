@@ -113,7 +113,7 @@ UPDATE runs SET state = 'running', fence = :fence, reason = NULL, due_at = NULL,
 WHERE run = :run;
 
 -- forget_start --
--- Waiting for money or a rate is no try: patience with errors begins afterwards
+-- Waiting for money, a rate or a batch is no try: patience with errors begins afterwards
 UPDATE runs SET started_at = NULL WHERE run = :run;
 
 -- put_run_off --

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ai import Comparison, OutputSchema, prices
+from ai import BATCHING, Comparison, OutputSchema, prices
 from penstock.errors import Invalid
 from penstock.units import span
 from pipelines.anatomy import Cache
 from pipelines.costing import askable, needed_window, prompt_tokens, spec_of
+from pipelines.declaration import Model, Pipeline
 from pipelines.findings import Finding
 from pipelines.ladders import scores_of
+from pipelines.plan import WITHIN
 from pipelines.rules.registry import rule
 from pipelines.survey import Survey
 
@@ -111,6 +113,36 @@ def cache(survey: Survey) -> Iterator[Finding]:
         if isinstance(written, Cache) and written.keep > kept:
             message = f"answers are kept for {span(kept)}, with the details of their runs"
             yield survey.error((*keys, "ask", "cache", "keep"), message, "lower it, or raise `hub.keep`")
+
+
+@rule("asking/batch")
+def batch(survey: Survey) -> Iterator[Finding]:
+    """
+    A batch goes to a provider that has them, and is waited for between one hour and a day.
+    """
+    least, most = WITHIN
+    for keys, pipeline in survey.pipelines:
+        ask = pipeline.ask
+        if ask.within is not None and ask.mode != "batch":
+            message, hint = "`within` says how long a batch may take, and there is none", "add `mode: batch`"
+            yield survey.error_at_key((*keys, "ask", "within"), message, hint)
+        elif ask.within is not None and not least <= ask.within <= most:
+            message = f"{span(ask.within)} is no time for a batch"
+            yield survey.error((*keys, "ask", "within"), message, "write `1h` to `24h`")
+        if ask.mode == "batch" and (found := _first_asked(survey, pipeline)) and found[1].provider not in BATCHING:
+            message = f"the model {found[0]!r} of provider {found[1].provider!r} cannot be asked in batches"
+            hint = "ask a model of `openai` or `anthropic` first, or take `mode` out"
+            yield survey.error((*keys, "ask", "mode"), message, hint)
+
+
+def _first_asked(survey: Survey, pipeline: Pipeline) -> tuple[str, Model] | None:
+    """
+    Return the model that is asked first, if it is declared.
+    """
+    route = survey.declaration.routes.get(pipeline.ask.route or "")
+    name = pipeline.ask.model or (route.try_[0] if route and route.try_ else "")
+    model = survey.declaration.models.get(name)
+    return None if model is None else (name, model)
 
 
 @rule("asking/window")

@@ -60,8 +60,8 @@ class Model(ModelDouble):
                 self._write({"sent": call.id, "at": time.time()})
         return response
 
-    def _keep(self, *args: object) -> Call:
-        call = super()._keep(*args)  # type: ignore[arg-type]  # as it was called
+    def keep(self, *args: object) -> Call:
+        call = super().keep(*args)  # type: ignore[arg-type]  # as it was called
         _served.set(call)
         self._write({"came": call.id, "at": _came.get()})
         return call

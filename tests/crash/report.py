@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bus.broker import VERSION as KAFKA
-from console.failpoint import POINTS
+from tests.crash.faults import MET
 from tests.crash.judge import Judgement
 from tests.crash.money import Money
 
@@ -60,11 +60,11 @@ class Report:
         """
         judged, money = self.judgement, self.money
         struck = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
-        missed = [point for point in POINTS if point not in self.points]
+        missed = [point for point in MET if point not in self.points]
         return [
             f"{self.combination}: seed {self.seed}, {self.workers} workers, {self.seconds:.0f} s",
             f"  faults {sum(self.faults.values())}: {struck}",
-            f"  failpoints {len(self.points)} of {len(POINTS)}" + (f"; not {', '.join(missed)}" if missed else ""),
+            f"  failpoints {len(self.points)} of {len(MET)}" + (f"; not {', '.join(missed)}" if missed else ""),
             f"  events {judged.events}, redelivered {self.deliveries_again}, runs {sum(self.verdicts.values())}: "
             + ", ".join(f"{verdict} {count}" for verdict, count in sorted(self.verdicts.items())),
             f"  lost {len(judged.lost)}; duplicated: "

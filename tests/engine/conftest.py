@@ -162,6 +162,17 @@ class Desk:
         return {"note": note}
 
 
+class NoBatches:
+    """
+    Nothing is asked in batches.
+    """
+
+    async def look(self) -> None:
+        """
+        There is nothing to look after.
+        """
+
+
 @dataclass
 class Model:
     """
@@ -174,6 +185,7 @@ class Model:
     says: dict[str, Any] = field(default_factory=lambda: {"summary": "Parcel lost.", "confidence": 0.9})
     trouble: list[BaseException] = field(default_factory=list)
     paces: Paces = field(init=False)
+    batches: NoBatches = field(default_factory=NoBatches)
 
     def __post_init__(self) -> None:
         self.paces = Paces({}, ledger=self.ledger, clock=SystemClock(), meters=Meters(Instruments()))

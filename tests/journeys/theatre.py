@@ -42,11 +42,11 @@ class Obedient(ModelDouble):
     """Word that occurs in a prompt -> the answer its author wants."""
     prompts: list[str] = field(default_factory=list)
 
-    def _reply(self, asked: Question, fault: Fault | None) -> Replied:
+    def reply(self, asked: Question, fault: Fault | None) -> Replied:
         self.prompts.append(asked.user)
         order = next((answer for word, answer in self.orders.items() if word in asked.user), None)
         if order is None:
-            return super()._reply(asked, fault)
+            return super().reply(asked, fault)
         return Replied(text=order, finish="stop", input=asked.input, output=50)
 
 
