@@ -98,7 +98,7 @@ def configure(
     handler = logging.StreamHandler(out)
     handler.setFormatter(Lines(redactor, process) if people else JsonLines(redactor, process))
     # What our lines never say need not be found out; `logging`'s own documentation names these switches.
-    logging._srcfile = None  # noqa: SLF001
+    logging._srcfile = None  # noqa: SLF001  # as its documentation says
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
