@@ -5,7 +5,6 @@ One step of a run between its begin and its end.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -25,7 +24,6 @@ from ledger.steps import Begun, End, Found, Plan
 from penstock.errors import PenstockError, Unavailable, UnknownOutcome
 
 FULL_DISK_PAUSE = 1.0  # seconds
-RECENT = 1.0  # seconds in which what the ledger said of a lane holds: nobody takes over before a lease has run out
 T = TypeVar("T")
 
 
@@ -34,13 +32,9 @@ class OpenStep:
     A step that was begun; `ledger.contract.Step`.
     """
 
-    def __init__(
-        self, means: Means, claim: Claim, plan: Plan, begun: Begun, *, asked_at: float, intend: Intend | None = None
-    ) -> None:
+    def __init__(self, means: Means, claim: Claim, plan: Plan, begun: Begun, *, intend: Intend | None = None) -> None:
         """
         Look after what was *begun*; *intend* stores it with whatever is written first.
-
-        *asked_at* is when the ledger was asked whether the lane is held, on the lease's clock.
         """
         self.found: Found = begun.found
         self.result = begun.result
@@ -56,7 +50,6 @@ class OpenStep:
         self._over = begun.found == "done"
         self._caps: tuple[Cap, ...] = ()
         self._intend = intend
-        self._asked_at = asked_at
         self._owed: list[Slot] = []
         """Calls that are booked together with the end of the step."""
 
@@ -69,12 +62,8 @@ class OpenStep:
     async def fence(self) -> None:
         """
         Raise `Fenced` when the ledger says that the lane's fence has moved.
-
-        It is asked again unless the begin of this step asked it a moment ago and our lease lasts.
         """
         self._means.lease.check(self._claim.fence)
-        if self._means.lease.now() - self._asked_at < RECENT:
-            return
         await self._means.store.look(lambda connection: lanes.hold(connection, self._claim))
 
     async def done(
@@ -222,11 +211,10 @@ async def open_step(means: Means, claim: Claim, plan: Plan, *, new: bool) -> Asy
 
     if new:
         intend = partial(steps.intend, claim=claim, plan=plan, now=now)
-        step = OpenStep(means, claim, plan, steps.first(plan, now), asked_at=-math.inf, intend=intend)
+        step = OpenStep(means, claim, plan, steps.first(plan, now), intend=intend)
     else:
-        asked_at = means.lease.now()
         needs = locks.of(claim, asks=lambda: asks.step(plan.named(claim), plan.write))
-        step = OpenStep(means, claim, plan, await means.store.write(begin, needs), asked_at=asked_at)
+        step = OpenStep(means, claim, plan, await means.store.write(begin, needs))
         means.fail("begin")
     try:
         yield step

@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from ledger import WriteIntent, session
+from ledger import WriteIntent
 from ledger.testing import beside, bury
 from penstock.errors import Fenced, OverBudget, Rejected, Unavailable, UnknownOutcome
 
@@ -123,9 +123,8 @@ async def test_looking_too_early_does_not_put_the_quiet_time_off(book, site, cla
         assert step.quiet_at == begun + 66_000
 
 
-async def test_a_crash_leaves_open_steps_unknown(book, site, make, claim, monkeypatch):
+async def test_a_crash_leaves_open_steps_unknown(book, site, make, claim):
     """When a lane is taken over, what its dead worker had begun may have taken effect."""
-    monkeypatch.setattr(session, "RECENT", 0.0)  # its last look was long ago
     block = book.step(claim, "note", **WRITE)
     step = await block.__aenter__()
     successor = await beside(book)
@@ -287,25 +286,6 @@ async def test_a_closed_ledger_lets_nothing_new_leave(book, site, claim):
 
     with pytest.raises(Fenced):
         step.local_fence()
-
-
-async def test_what_the_ledger_said_a_moment_ago_is_not_asked_again(book, claim, monkeypatch):
-    """The begin of a step looked at its lane; a second later it is looked at once more."""
-    looks = 0
-
-    async def counted(operation):
-        nonlocal looks
-        looks += 1
-        return await look(operation)
-
-    look = book.store.look
-    monkeypatch.setattr(book.store, "look", counted)
-    async with book.step(claim, "note", **WRITE) as step:
-        await step.fence()
-        assert looks == 0
-        monkeypatch.setattr(session, "RECENT", 0.0)
-        await step.fence()
-        assert looks == 1
 
 
 async def test_a_lease_that_cannot_be_renewed_lets_nothing_new_leave(site, make):
