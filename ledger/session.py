@@ -165,7 +165,7 @@ class OpenStep:
     async def _call(self, terms: Terms, per_event: int | None) -> AsyncIterator[Slot]:
         await self._pay(_nothing)
         self._caps = tuple({*self._caps, *terms.caps})
-        slot = Slot(self._means, self._claim, self._plan, terms, owe=self._owed.append)
+        slot = Slot(self._means, self._claim, self._plan, terms, owe=self._owed.append, doubted=self.found == "unknown")
         intend, self._intend = self._intend, None  # from here on it may be stored, whatever we are told
         await slot.reserve(per_event, intend)
         try:
@@ -189,7 +189,7 @@ class OpenStep:
         Reserve *amount* for one provider call, and leave it to the next batch.
         """
         terms = Terms(amount=amount, caps=tuple(caps), model=item.model, priced=priced, item=item)
-        slot = Slot(self._means, self._claim, self._plan, terms, owe=self._owed.append)
+        slot = Slot(self._means, self._claim, self._plan, terms, owe=self._owed.append, doubted=self.found == "unknown")
         intend, self._intend = self._intend, None
         await slot.reserve(per_event, intend)
 

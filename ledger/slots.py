@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ledger import asks, batches, locks, money
+from ledger import asks, batches, locks, money, steps
 from ledger.batching import NewItem
 from ledger.connection import Connection
 from ledger.contract import Cap, Claim
@@ -17,6 +17,7 @@ from ledger.lease import Lease
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
+from penstock.errors import Unavailable
 from schemas.entries import ModelCall
 
 Intend = Callable[[Connection, bool], None]
@@ -66,7 +67,11 @@ class Slot:
         terms: Terms,
         *,
         owe: Callable[[Slot], None],
+        doubted: bool = False,
     ) -> None:
+        """
+        Prepare a call of a step; when it is *doubted*, an earlier one may be answered yet.
+        """
         self.call = means.ids.new().hex()
         self._means = means
         self._claim = claim
@@ -75,6 +80,7 @@ class Slot:
         self.asks = partial(asks.call, claim, self.call, terms.caps)
         self._locks = locks.of(claim, terms.caps, asks=self.asks)
         self._owe = owe
+        self._doubted = doubted and plan.kind == "ask"
         self._owed: ModelCall | None = None
         self._ended = False
 
@@ -85,6 +91,8 @@ class Slot:
         now = self._means.clock.now_ms()
 
         def reserve(connection: Connection) -> None:
+            if self._doubted and steps.answered_late(connection, self._claim, self._plan):
+                raise Unavailable("the answer of an earlier try came late: it is taken with the next one")
             held = money.reserve(
                 connection,
                 self._claim,

@@ -227,6 +227,20 @@ def answer(connection: Connection, run: str, step: str, generation: int) -> tupl
     return orjson.loads(kept), _delivering(connection, named)
 
 
+def answered_late(connection: Connection, claim: Claim, plan: Plan) -> bool:
+    """
+    Say whether an answer of use is there that came after *plan* was begun, from a worker that had lost the lane.
+    """
+    return _late_one(connection, plan, plan.named(claim)) is not None
+
+
+def _late_one(connection: Connection, plan: Plan, named: dict[str, Any]) -> Row | None:
+    late: Row | None = connection.execute(queries["late_answer"], named).fetchone()
+    if late is None or plan.anew or (plan.input_hash and plan.input_hash != late["ask_hash"]):
+        return None
+    return late
+
+
 def _delivering(connection: Connection, named: dict[str, Any]) -> bool:
     return connection.execute(queries["delivery_begun"], named).fetchone() is not None
 
@@ -245,8 +259,7 @@ def _late(connection: Connection, plan: Plan, named: dict[str, Any], old: Row, n
     """
     End an ask with the answer that came after its worker had lost the lane.
     """
-    late = connection.execute(queries["late_answer"], named).fetchone()
-    if late is None or plan.anew or (plan.input_hash and plan.input_hash != late["ask_hash"]):
+    if (late := _late_one(connection, plan, named)) is None:
         return None
     taken = {"result": late["body"], "receipt": late["receipt"], "now": now}
     connection.execute(queries["adopt_answer"], named | taken)

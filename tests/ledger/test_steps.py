@@ -158,6 +158,26 @@ async def test_a_late_answer_is_kept_and_used(book, site, make, claim):
     assert (kept.state, kept.result, kept.receipt) == ("done", {"summary": "late"}, {"used": 1})
 
 
+async def test_an_answer_that_comes_after_the_next_begin_is_not_paid_again(book, site, make, claim):
+    """Whoever is about to ask once more looks again when the money is reserved; nothing is held, and it comes again."""
+    block = book.step(claim, "ask", **ASK, input_hash="q1")
+    late = await block.__aenter__()
+    successor = await beside(book)
+    await bury(book)
+    taken = await site.claim(successor, make())
+    with pytest.raises(Unavailable, match="came late"):
+        async with successor.step(taken, "ask", **ASK, input_hash="q1") as step:
+            assert step.found == "unknown"
+            with pytest.raises(Fenced):
+                await late.done({"summary": "late"}, receipt={"used": 1})
+            async with step.call(amount=5, caps=()):
+                raise AssertionError
+
+    assert (await successor.detail(taken.run)).calls == ()
+    async with successor.step(taken, "ask", **ASK, input_hash="q1") as step:
+        assert (step.found, step.result) == ("done", {"summary": "late"})
+
+
 async def test_a_late_answer_does_not_replace_one_that_is_there(book, site, make, claim):
     """The first answer that ended the step stays."""
     block = book.step(claim, "ask", **ASK)

@@ -161,24 +161,13 @@ class Judge:
         for request in self._world.journal.requests:
             if request.cost:
                 asks[request.work].append(request)
-        late = self._late()
         for work, requests in asks.items():
             self.counts["model calls"] += len(requests)
             for one, two in pairwise(requests):
                 if one.answered_at is None or self._blown(one, two.at):
                     self.counts["model calls in flight, repeated"] += 1
-                elif late[self._run(*work)]:  # called dead while it waited for the answer
-                    late[self._run(*work)] -= 1
-                    self.counts["model calls in flight, repeated"] += 1
                 else:
                     self._say(f"paid twice: {work} was answered and asked again", work[1])
-
-    def _late(self) -> Counter[str]:
-        """
-        Return how many answers of each run came, by the ledger's word, after their worker had lost the lane.
-        """
-        rows = self._world.database.rows("SELECT run FROM calls WHERE late = 1")
-        return Counter(row["run"].hex() for row in rows)
 
     def _money(self) -> None:
         calls: dict[str, list[Any]] = defaultdict(list)
