@@ -14,7 +14,7 @@ import orjson
 
 from ai.providers import faults
 from ai.providers.anthropic import base_of, headers_of
-from ai.providers.batching import Answered, Line, Standing
+from ai.providers.batching import Answered, Line, Standing, object_of, word_of
 from ai.providers.contract import Malformed
 from penstock.http import Request, Response
 
@@ -90,14 +90,14 @@ def standing(response: Response) -> Standing:
     """
     Read how a batch stands; raises `Malformed`.
     """
-    return _standing(_object(response))
+    return _standing(object_of(response))
 
 
 def standings(response: Response) -> tuple[list[Standing], bool]:
     """
     Read a page of batches, newest first, and whether there are more; raises `Malformed`.
     """
-    page = _object(response)
+    page = object_of(response)
     data = page.get("data")
     if not isinstance(data, list):
         raise Malformed("the answer is no list of batches")
@@ -115,8 +115,8 @@ def answered(line: Any) -> Answered:
     """
     Read one line of answers; raises `Malformed`.
     """
-    name, result = _word(line, "custom_id"), line.get("result")
-    kind = _word(result, "type")
+    name, result = word_of(line, "custom_id"), line.get("result")
+    kind = word_of(result, "type")
     if kind == "succeeded" and isinstance(result.get("message"), dict):
         return Answered(id=name, status=200, body=result["message"])
     if kind in _NEVER_ASKED:
@@ -133,24 +133,8 @@ def _at(spec: ModelSpec) -> str:
     return f"{base_of(spec)}/messages/batches"
 
 
-def _object(response: Response) -> dict[str, Any]:
-    try:
-        body = response.json()
-    except ValueError as exc:
-        raise Malformed("the answer is not JSON") from exc
-    if not isinstance(body, dict):
-        raise Malformed("the answer is no object")
-    return body
-
-
-def _word(part: Any, name: str) -> str:
-    if not isinstance(part, dict) or not (found := faults.word(part, name)):
-        raise Malformed(f"the answer has no {name!r}")
-    return found
-
-
 def _standing(body: Any) -> Standing:
-    handle, over = _word(body, "id"), _word(body, "processing_status") == "ended"
+    handle, over = word_of(body, "id"), word_of(body, "processing_status") == "ended"
     counts = body.get("request_counts")
     numbers = list(counts.values()) if isinstance(counts, dict) else []
     known = all(isinstance(number, int) for number in numbers) and numbers

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ai.providers import faults
+from ai.providers.contract import Malformed
+
 if TYPE_CHECKING:
     from ai.models import ModelSpec
     from penstock.http import Request, Response
@@ -146,3 +149,25 @@ def batcher(provider: str) -> Batcher:
     from ai.providers import anthropic_batches
 
     return anthropic_batches
+
+
+def object_of(response: Response) -> dict[str, Any]:
+    """
+    Return the JSON object an answer is; raises `Malformed`.
+    """
+    try:
+        body = response.json()
+    except ValueError as exc:
+        raise Malformed("the answer is not JSON") from exc
+    if not isinstance(body, dict):
+        raise Malformed("the answer is no object")
+    return body
+
+
+def word_of(part: Any, name: str) -> str:
+    """
+    Return the text called *name* in an object; raises `Malformed` when there is none.
+    """
+    if not isinstance(part, dict) or not (found := faults.word(part, name)):
+        raise Malformed(f"the answer has no {name!r}")
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ai.providers import faults
-from ai.providers.batching import Answered, Line, Standing
+from ai.providers.batching import Answered, Line, Standing, object_of, word_of
 from ai.providers.contract import Malformed
 from ai.providers.openai import base_of, headers_of
 from penstock.http import Request, Response
@@ -54,7 +54,7 @@ def uploaded(response: Response) -> str:
     """
     Return the file's id; raises `Malformed`.
     """
-    return _word(_object(response), "id")
+    return word_of(object_of(response), "id")
 
 
 def create(spec: ModelSpec, key: str | None, batch: str, lines: Sequence[Line], there: str) -> Request:
@@ -100,14 +100,14 @@ def standing(response: Response) -> Standing:
     """
     Read how a batch stands; raises `Malformed`.
     """
-    return _standing(_object(response))
+    return _standing(object_of(response))
 
 
 def standings(response: Response) -> tuple[list[Standing], bool]:
     """
     Read a page of batches, newest first, and whether there are more; raises `Malformed`.
     """
-    page = _object(response)
+    page = object_of(response)
     data = page.get("data")
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
         raise Malformed("the answer is no list of batches")
@@ -125,7 +125,7 @@ def answered(line: Any) -> Answered:
     """
     Read one line of a file of answers, or of errors; raises `Malformed`.
     """
-    name = _word(line, "custom_id")
+    name = word_of(line, "custom_id")
     response, error = line.get("response"), line.get("error")
     if isinstance(response, dict) and isinstance(response.get("status_code"), int):
         return Answered(id=name, status=response["status_code"], body=response.get("body"))
@@ -142,28 +142,12 @@ def _get(spec: ModelSpec, key: str | None, path: str) -> Request:
     return Request.to("GET", f"{base}/{path}", headers=headers_of(base, key))
 
 
-def _object(response: Response) -> dict[str, Any]:
-    try:
-        body = response.json()
-    except ValueError as exc:
-        raise Malformed("the answer is not JSON") from exc
-    if not isinstance(body, dict):
-        raise Malformed("the answer is no object")
-    return body
-
-
-def _word(part: Any, name: str) -> str:
-    if not isinstance(part, dict) or not (found := faults.word(part, name)):
-        raise Malformed(f"the answer has no {name!r}")
-    return found
-
-
 def _standing(body: dict[str, Any]) -> Standing:
-    status, metadata = _word(body, "status"), body.get("metadata")
+    status, metadata = word_of(body, "status"), body.get("metadata")
     sources = (faults.word(body, name) for name in ("output_file_id", "error_file_id"))
     made = body.get("created_at")
     return Standing(
-        handle=_word(body, "id"),
+        handle=word_of(body, "id"),
         over=status in _OVER,
         refused=_errors(body) if status == "failed" else None,
         sources=tuple(source for source in sources if source),
