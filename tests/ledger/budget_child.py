@@ -14,6 +14,7 @@ import ledger
 from ledger import Cap, Claim
 from penstock.clock import SystemClock
 from penstock.errors import Fenced, OverBudget, Unavailable
+from penstock.lock import Kept
 from schemas.entries import ModelCall
 from tests.ledger.postgres_child import offered
 
