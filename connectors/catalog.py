@@ -1,14 +1,16 @@
 """
 All connectors by name: what they are, without any client, and how a connection of one is opened.
 
-A connector is a folder with a `manifest.yaml`: in this room, in a hub's own `connectors/` (see
-`connectors.extend`), or in a package registered under the entry point `penstock.connectors`.
+A connector is a folder with a `manifest.yaml`, or with a `declaration.py` (see `connectors.described`): in this
+room, in a hub's own `connectors/` (see `connectors.extend`), or in a package registered under the entry point
+`penstock.connectors`.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import importlib.util
 import logging
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from typing import Any
 import connectors
 from connectors.contract import Connector, ConnectorSpec
 from connectors.declared import DeclaredConnector
+from connectors.described import Described, Opens
 from connectors.manifest import Manifest
 from connectors.manifest_file import read_manifest
 from connectors.settings import SecretSource, Settled
@@ -29,6 +32,7 @@ from penstock.http import Http
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.yaml"
+DECLARATION = "declaration.py"
 GROUP = "penstock.connectors"
 
 
@@ -39,11 +43,25 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_folders()))
 
 
-def spec(name: str) -> ConnectorSpec:
+def spec(name: str, settings: Mapping[str, Any] | None = None) -> ConnectorSpec:
     """
-    Return what may be known of a connector without a connection; raises `Invalid`.
+    Return what may be known of a connector without a connection, or of one with *settings*; raises `Invalid`.
     """
-    return manifest(name).spec
+    found = described(name)
+    return manifest(name).spec if found is None else found.spec(settings or {})
+
+
+def described(name: str) -> Described | None:
+    """
+    Return what a connector in Python says of itself, None for one with a manifest; raises `Invalid`.
+    """
+    if (folder(name) / MANIFEST).is_file():
+        return None
+    found = _module(name, "declaration").DECLARED
+    assert isinstance(found, Described)
+    if found.name != name:
+        raise Invalid(f"the folder is {name!r} and the name is {found.name!r}", where=f"{name}/{DECLARATION}")
+    return found
 
 
 def manifest(name: str) -> Manifest:
@@ -51,6 +69,8 @@ def manifest(name: str) -> Manifest:
     Return a connector's manifest; raises `Invalid` for an unknown name or a mistake in it.
     """
     path = folder(name) / MANIFEST
+    if not path.is_file():
+        raise Invalid(f"the connector {name!r} is written in Python and has no manifest")
     found = _read(path, path.stat().st_mtime_ns)
     if found.name != name:
         raise Invalid(f"the folder is {name!r} and the name is {found.name!r}", where=f"{name}/{MANIFEST}:1:1")
@@ -77,22 +97,37 @@ def open(  # noqa: A001  # reads as `catalog.open`
 
     *http* is for connectors that keep a client of their own; manifests speak through `open_call`.
     """
-    del http
+    found = described(name)
+    if found is not None:
+        settled = Settled(found.settings, settings, secrets)
+        opens: Opens = _module(name, "connector").open
+        return opens(settled, http=http, clock=clock)
     declared = manifest(name)
     return DeclaredConnector(declared, folder(name), Settled(declared.settings, settings, secrets), clock)
 
 
+def _module(name: str, part: str) -> Any:
+    place, package = _registered().get(name, (None, ""))
+    package = package if place == folder(name) else f"connectors.{name}"
+    return importlib.import_module(f"{package}.{part}")
+
+
 def _folders() -> dict[str, Path]:
-    found = {path.parent.name: path.parent for room in connectors.__path__ for path in Path(room).glob(f"*/{MANIFEST}")}
-    return {**_registered(), **found}
+    found = {
+        path.parent.name: path.parent
+        for room in connectors.__path__
+        for file in (MANIFEST, DECLARATION)
+        for path in Path(room).glob(f"*/{file}")
+    }
+    return {**{name: place for name, (place, _) in _registered().items()}, **found}
 
 
 @functools.cache
-def _registered() -> dict[str, Path]:
+def _registered() -> dict[str, tuple[Path, str]]:
     """
-    Return the connectors of installed packages; one that cannot be found is left out.
+    Return the connectors of installed packages, with the package; one that cannot be found is left out.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[Path, str]] = {}
     for entry in entry_points(group=GROUP):
         try:
             package = importlib.util.find_spec(entry.value)
@@ -100,8 +135,8 @@ def _registered() -> dict[str, Path]:
             log.warning("the connector %r of an installed package cannot be found: %s", entry.name, entry.value)
             continue
         for place in (package.submodule_search_locations or []) if package else []:
-            if (Path(place) / MANIFEST).is_file():
-                found.setdefault(entry.name, Path(place))
+            if any((Path(place) / file).is_file() for file in (MANIFEST, DECLARATION)):
+                found.setdefault(entry.name, (Path(place), entry.value))
     return found
 
 

@@ -10,9 +10,11 @@ needs comes in as an argument. It tells the engine what to do next by the error 
 When each method is called:
 
 - `receive` once per HTTP delivery, before the answer; pure: bytes in, events or a handshake out.
+- `read` of a source by one worker at a time, from the cursor that was saved after its last page.
 - `fetch` of a lookup while the context is assembled, and of `Action.reads` right before a write.
 - `write` of an action inside a ledger step; `find` before it whenever an earlier try may have worked.
 - `own` for every event, before it may cost anything.
+- `show` and `clear` of an action's progress, and `publish` and `close` of its approval, where it has them.
 - `health` at start, from `doctor`, and as the probe of a shut gate.
 """
 
@@ -58,15 +60,35 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """
+    What a person said of a draft that was put before them.
+    """
+
+    key: str
+    """The idempotency key of the write that put it there."""
+    choice: Literal["approve", "discard"]
+    text: str | None = None
+    """The draft as they changed it; None when they did not."""
+    by: str
+    """The system's id of who decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """
     What a delivery means: events to publish, or a handshake to answer, or neither (an ignored kind).
     """
 
     events: tuple[Event, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """Kept durably before the answer, as events are."""
     reply: Reply | None = None
+    """What to answer in place of 202, once events and decisions are kept."""
     ignored: str | None = None
     """Why a well-signed delivery carries no event for us."""
+    follow: Callable[[Call], Awaitable[None]] | None = None
+    """A request that has to follow at once, such as opening a form; tried once, after the answer."""
 
 
 class Call(Protocol):
@@ -128,6 +150,37 @@ class Lookup:
     timeout: float
     fetch: Callable[[str, Call, int], Awaitable[list[Record]]]
     """`fetch(by, call, most)`: at most *most* records; one record is a list of one. Raises `NotFound`."""
+    version: str | None = None
+    """The field that is another one after every change of the record; None when there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """
+    How people are told that an answer is under way. Best effort: nothing depends on it.
+    """
+
+    show: Callable[[str, Call], Awaitable[None]]
+    """`show(record, call)`: leave a placeholder with `call.key`, once; the action's `write` with that key replaces it."""
+    clear: Callable[[str, Call], Awaitable[None]]
+    """`clear(record, call)`: take it away, as nothing will be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """
+    How a draft that `Action.write` put before people becomes a write, or is put away.
+    """
+
+    publish: Callable[[str, Mapping[str, Any], Decision, Call], Awaitable[Written]]
+    """
+    `publish(record, args, decision, call)`: write *args*, as a person approved them, where they were meant for.
+    Its `call.key` is that of a step of its own; the draft carries `decision.key`.
+    """
+    find: Callable[[str, Call], Awaitable[Written | None]] | None
+    """`find(record, call)`: what `publish` wrote with `call.key`, if it took effect; None: `publish` is keyed."""
+    close: Callable[[str, Decision | None, Call], Awaitable[None]]
+    """`close(record, decision, call)`: let the draft with `call.key` say what became of it; None: it expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,16 +211,50 @@ class Action:
     """`write(record, args, mode, call)`; args: `{"text": str}` and/or `{"fields": {...}}`."""
     find: Callable[[str, WriteMode, Call], Awaitable[Written | None]] | None
     """`find(record, mode, call)`: our write with `call.key`, if it took effect."""
+    progress: Progress | None = None
+    """For `show_progress`."""
+    approval: Approval | None = None
+    """When it has one, `write` puts a draft before people, and the run waits for their `Decision`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """
-    Events and the cursor to save after they were published.
+    What a source read: events to publish, decisions to keep, and the cursor to save after that.
     """
 
-    events: tuple[Event, ...]
-    cursor: bytes
+    events: tuple[Event, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    cursor: bytes | None = None
+    """Where the next reading begins; None leaves it where it was."""
+    taken: Callable[[], Awaitable[None]] | None = None
+    """Called once all of it is kept: here the system is told so, if it wants to know. Tried once."""
+    follow: Callable[[Call], Awaitable[None]] | None = None
+    """As in `Received`: tried once, after `taken`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """
+    A way to read changes that the system does not deliver: a poll or a stream.
+
+    One worker at a time reads it. What was published before its cursor was saved comes again after a crash:
+    the event ids of both have to be the same.
+    """
+
+    name: str
+    """Its cursor is kept under it: a new name begins anew."""
+    description: str
+    every: float
+    """Seconds from the end of one reading to the next; 0: a stream, whose reading ends only when it breaks."""
+    read: Callable[[bytes | None, Call], AsyncIterator[Page]]
+    """
+    `read(cursor, call)`: the pages from *cursor* on; without one, from now on: its first page says where that is.
+
+    The `deadline` of its call is one request's, always some seconds away. Errors end the reading, and it begins
+    again at the cursor, later. A cursor that the system does not take any more is the connector's to mend: it
+    reads everything there is anew, or as much as the system keeps, and never begins at now in silence.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +294,7 @@ class LookupSpec:
     description: str
     fields: Mapping[str, JsonSchema]
     many: bool
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +314,19 @@ class ActionSpec:
     reads: str | None
     steers: frozenset[str] = frozenset()
     """Fields that decide what the system or its people do next: an answer may only choose among given values."""
+    progress: bool = False
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """
+    What people may know of a source.
+    """
+
+    name: str
+    description: str
+    every: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +345,9 @@ class ConnectorSpec:
     actions: Mapping[str, ActionSpec]
     guarded: bool
     """True when it recognises its own writes by identity or marker."""
+    delivers: bool = True
+    """Whether its system sends deliveries to us."""
+    sources: Mapping[str, SourceSpec] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -259,17 +363,14 @@ class Connector(Protocol):
     events: Mapping[str, JsonSchema]
     lookups: Mapping[str, Lookup]
     actions: Mapping[str, Action]
+    sources: Mapping[str, Source]
     samples: Sequence[Sample]
+    accepts: frozenset[str]
+    """Media types of its deliveries; names that end in `+json` go with `application/json`."""
 
     def receive(self, delivery: Delivery) -> Received:
         """
         Verify and translate one delivery. Raises `Forged` (401) or `Rejected` (400).
-        """
-        ...
-
-    def poll(self, cursor: bytes | None, call: Call) -> AsyncIterator[Page]:
-        """
-        Read changes since *cursor*; the engine saves a page's cursor after publishing it.
         """
         ...
 
@@ -282,5 +383,11 @@ class Connector(Protocol):
     async def health(self, call: Call) -> Health:
         """
         Make one cheap authenticated read. Never raises for a system that is down or refuses us.
+        """
+        ...
+
+    async def close(self) -> None:
+        """
+        Give back what was opened: clients, threads. Nothing is asked of it afterwards.
         """
         ...

@@ -5,7 +5,7 @@ The connector a manifest makes.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from connectors.contract import (
     Health,
     JsonSchema,
     Lookup,
-    Page,
     Received,
     Record,
     Reply,
     Sample,
+    Source,
     WriteMode,
     Written,
 )
@@ -41,6 +41,8 @@ from penstock.clock import Clock
 from penstock.errors import AuthFailed, Crowded, EdgeError, Rejected, Unavailable
 from schemas.events import Event
 
+JSON = frozenset({"application/json"})
+
 
 class DeclaredConnector:
     """
@@ -52,6 +54,8 @@ class DeclaredConnector:
         self.acts_as: str | None = None
         self.events: Mapping[str, JsonSchema] = manifest.event_schemas
         self.manifest = manifest
+        self.accepts = JSON
+        self.sources: Mapping[str, Source] = {}
         self.samples: Sequence[Sample] = tuple(_sample(rule, folder) for rule in manifest.samples)
         self._settled = settled
         self._clock = clock
@@ -111,15 +115,6 @@ class DeclaredConnector:
             return Received(ignored=f"{self.name!r} makes no event of this kind of delivery.")
         return Received(events=events)
 
-    async def poll(self, cursor: bytes | None, call: Call) -> AsyncIterator[Page]:
-        """
-        Yield nothing: systems in manifests deliver.
-        """
-        del cursor, call
-        pages: tuple[Page, ...] = ()
-        for page in pages:
-            yield page
-
     def own(self, event: Event) -> str | None:
         """
         Return why *event* is our own write; None when it is not.
@@ -159,6 +154,11 @@ class DeclaredConnector:
             latency_ms=round((self._clock.monotonic() - started) * 1000),
             quota_left=self.edge.budget.quota_left,
         )
+
+    async def close(self) -> None:
+        """
+        Do nothing: its requests go over the HTTP seam.
+        """
 
     async def _whoami(self, call: Call) -> tuple[Any, dict[str, str]]:
         response = await call.send("GET", self.manifest.health.get)

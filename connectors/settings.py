@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import jsonschema_rs
+from pydantic import model_validator
 
 from connectors.contract import JsonSchema
 from connectors.part import Part, Words
@@ -16,6 +19,19 @@ from penstock.secrets import MissingSecret, Secret, SecretAway, SecretRef, Secre
 
 HELD = 6  # values of one secret
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+
+
+class SettingError(Invalid):
+    """
+    A mistake inside a setting that is data.
+    """
+
+    def __init__(self, message: str, keys: Sequence[str | int], hint: str | None = None) -> None:
+        path = ".".join(str(key) for key in keys)
+        super().__init__(f"the setting {path!r}: {message}", hint=hint)
+        self.keys = tuple(keys)
+        """Where it is: the setting's name, and the way from there."""
+        self.said = message
 
 
 class SecretSource(Protocol):
@@ -46,14 +62,26 @@ class Setting(Part):
     """True when its value is a reference, or two: [new, old]."""
     default: str | None = None
     """May name other settings: `https://{subdomain}.example.com`."""
+    optional: bool = False
+    """True when it may be left out without a default."""
     pattern: str | None = None
     example: str | None = None
+    shape: JsonSchema | None = None
+    """The JSON Schema of a setting that is data, not text."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.shape is not None and (self.secret or self.default is not None or self.pattern is not None):
+            raise ValueError("a setting with a 'shape' is no secret, and has no 'default' and no 'pattern'")
+        return self
 
     @property
     def json_schema(self) -> JsonSchema:
         """
         Return its JSON Schema.
         """
+        if self.shape is not None:
+            return {**self.shape, "description": self.description}
         text: dict[str, Any] = {"type": "string", "minLength": 1}
         if self.pattern:
             text["pattern"] = self.pattern
@@ -77,7 +105,7 @@ def settings_schema(settings: Mapping[str, Setting]) -> JsonSchema:
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": [name for name, setting in settings.items() if setting.default is None],
+        "required": [name for name, setting in settings.items() if setting.default is None and not setting.optional],
         "properties": {name: setting.json_schema for name, setting in settings.items()},
     }
 
@@ -90,17 +118,19 @@ class Settled:
     def __init__(self, declared: Mapping[str, Setting], given: Mapping[str, Any], secrets: SecretSource) -> None:
         _refuse_unknown(declared, given)
         self._source = secrets
-        self._refs = {name: _references(name, given[name]) for name, setting in declared.items() if setting.secret}
+        hidden = [name for name, setting in declared.items() if setting.secret and name in given]
+        self._refs = {name: _references(name, given[name]) for name in hidden}
         self._known: dict[SecretRef, tuple[Secret, ...]] = {}
         self._held: dict[str, list[Secret]] = {name: [] for name in self._refs}
         """What was in our hands of each setting, newest first: a system may repeat an old one yet."""
         self._texts: dict[str, tuple[tuple[Secret, ...], tuple[str, ...]]] = {}
         """What each setting was resolved to last, and its texts: every request asks for them."""
-        self.values: dict[str, str] = {}
-        """Everything that is not secret; what expressions see as `settings`."""
+        self.values: dict[str, Any] = {}
+        """Everything that is not secret and was given or has a default; what expressions see as `settings`."""
         plain = {name: setting for name, setting in declared.items() if not setting.secret}
         for name, setting in sorted(plain.items(), key=lambda item: item[0] not in given):
-            self.values[name] = _checked(name, setting, given.get(name) or self._default(setting))
+            if name in given or setting.default is not None:
+                self.values[name] = _checked(name, setting, given.get(name) or self._default(setting))
         self._resolve_all()
 
     def __repr__(self) -> str:
@@ -109,7 +139,11 @@ class Settled:
     def secrets(self, name: str) -> tuple[str, ...]:
         """
         Return the live values of a secret setting, the newest first; raises `SecretAway` when there are none now.
+
+        One that was left out has none.
         """
+        if name not in self._refs:
+            return ()
         newest, *others = self._refs[name]
         found = self._get(newest)
         for ref in others:
@@ -125,7 +159,8 @@ class Settled:
         """
         Read a secret setting anew, which the system refuses: there may be a newer one.
         """
-        await self._source.renew(self._refs[name])
+        if name in self._refs:
+            await self._source.renew(self._refs[name])
 
     def held(self, name: str) -> list[str]:
         """
@@ -133,7 +168,7 @@ class Settled:
         """
         with contextlib.suppress(SecretAway):
             self.secrets(name)
-        return [secret.reveal() for secret in self._held[name]]
+        return [secret.reveal() for secret in self._held.get(name, ())]
 
     def revealed(self) -> list[str]:
         """
@@ -174,7 +209,8 @@ def _refuse_unknown(declared: Mapping[str, Setting], given: Mapping[str, Any]) -
     for name in given:
         if name not in declared:
             raise Invalid(f"there is no setting {name!r}", hint=f"there are {', '.join(sorted(declared))}")
-    missing = [name for name, setting in declared.items() if setting.default is None and name not in given]
+    needed = [name for name, setting in declared.items() if setting.default is None and not setting.optional]
+    missing = [name for name in needed if name not in given]
     if missing:
         raise Invalid(f"settings are missing: {', '.join(missing)}", hint=declared[missing[0]].description)
 
@@ -186,10 +222,19 @@ def _references(name: str, given: Any) -> SecretRefs:
         raise Invalid(f"the setting {name!r}: {error}") from None
 
 
-def _checked(name: str, setting: Setting, given: Any) -> str:
+def _checked(name: str, setting: Setting, given: Any) -> Any:
+    if setting.shape is not None:
+        return _shaped(name, setting.shape, given)
     if not isinstance(given, str):
         raise Invalid(f"the setting {name!r} is not text", hint="put it in quotes")
     text = given.rstrip("/") if "://" in given else given
     if setting.pattern and not re.search(setting.pattern, text):
         raise Invalid(f"the setting {name!r} does not look like {setting.pattern}", hint=setting.description)
     return text
+
+
+def _shaped(name: str, shape: JsonSchema, given: Any) -> Any:
+    wrong = next(iter(jsonschema_rs.validator_for(dict(shape)).iter_errors(given)), None)
+    if wrong is not None:
+        raise SettingError(str(wrong).splitlines()[0], (name, *wrong.instance_path))
+    return given
