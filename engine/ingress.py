@@ -79,8 +79,9 @@ class Ingress:
         connector = self._connectors.get(name)
         if connector is None:
             return _problem(404, f"There is no connection {name!r} in this hub.")
-        if not _is_json(request.headers.get("content-type", "")):
-            return _problem(415, "Deliveries are JSON: send `Content-Type: application/json`.")
+        if _media_type(request.headers.get("content-type", "")) not in connector.accepts:
+            kinds = " or ".join(f"`Content-Type: {kind}`" for kind in sorted(connector.accepts))
+            return _problem(415, f"Deliveries to {name!r} are sent with {kinds or 'nothing: it takes none'}.")
         body = await _body(request)
         if isinstance(body, Response):
             return body
@@ -131,9 +132,12 @@ class Ingress:
         return Outgoing(topic=self._topic(name), key=key, value=value, headers=headers)
 
 
-def _is_json(content_type: str) -> bool:
+def _media_type(content_type: str) -> str:
+    """
+    Return the media type; one that ends in `+json` goes with plain JSON.
+    """
     kind = content_type.partition(";")[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    return "application/json" if kind.startswith("application/") and kind.endswith("+json") else kind
 
 
 def _url(request: Request) -> str:

@@ -17,7 +17,7 @@ import bus as bus_room
 import ledger as ledger_room
 from ai.meters import Meters
 from ai.pacing import Paces
-from connectors.contract import Action, Call, Delivery, Health, Lookup, Received, Sample, Written
+from connectors.contract import Action, Call, Delivery, Health, Lookup, Received, Sample, Source, Written
 from engine import Gates, Runner
 from engine import executor as executor_module
 from engine import waiting as waiting_module
@@ -80,12 +80,19 @@ class Desk:
     findable: bool = True
     events: Mapping[str, Any] = field(default_factory=lambda: {"ticket.created": {}, "ticket.updated": {}})
     samples: Sequence[Sample] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    accepts: frozenset[str] = frozenset({"application/json"})
 
     def receive(self, delivery: Delivery) -> Received:
         raise AssertionError("nothing is delivered here")
 
     def own(self, event: Event) -> str | None:
         return f"actor={event.actor}" if event.actor == self.acts_as else None
+
+    async def close(self) -> None:
+        """
+        Do nothing.
+        """
 
     async def health(self, call: Call) -> Health:
         return Health(state="ok", detail="fine", acts_as=self.acts_as)

@@ -28,6 +28,8 @@ class Source:
 
     acts_as = "us"
 
+    accepts = frozenset({"application/json"})
+
     def receive(self, delivery: Delivery) -> Received:
         match delivery.body[:1]:
             case b"f":

@@ -84,6 +84,8 @@ class Client:
     acts_as: str | None = None
     events: Mapping[str, Any] = field(default_factory=lambda: {"ticket.created": {}, "ticket.updated": {}})
     samples: Sequence[Sample] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    accepts: frozenset[str] = frozenset({"application/json"})
 
     def __post_init__(self) -> None:
         self.name = self.system.line.name
@@ -105,6 +107,11 @@ class Client:
     def own(self, event: Event) -> str | None:
         """
         Nobody is known by an account of its own: the other loop net has to hold.
+        """
+
+    async def close(self) -> None:
+        """
+        Do nothing.
         """
 
     async def health(self, call: Call) -> Health:
