@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import orjson
 
 from connectors.contract import ActionSpec, ConnectorSpec, JsonSchema, LookupSpec
+from connectors.settings import SettingError
 from penstock.errors import Invalid
 from penstock.expressions import Expression, ExpressionError, Template, compile_expression
 from pipelines.declaration import Connection, Declaration, Pipeline
@@ -36,9 +37,9 @@ class Catalog(Protocol):
         """
         ...
 
-    def spec(self, name: str) -> ConnectorSpec:
+    def spec(self, name: str, settings: Mapping[str, Any] | None = None) -> ConnectorSpec:
         """
-        Return one connector's description; raises `Invalid`.
+        Return one connector's description, as it is with *settings*; raises `Invalid`.
         """
         ...
 
@@ -59,6 +60,8 @@ class Survey:
         self.catalog = catalog
         self.environ = environ
         self._specs: dict[str, ConnectorSpec | None] = {}
+        self.misshapen: dict[str, SettingError] = {}
+        """The connections a setting of which its connector cannot read."""
         self._templates: dict[str, Template | Invalid] = {}
         self._answers: dict[str, Mapping[str, Any] | None] = {}
 
@@ -137,10 +140,30 @@ class Survey:
         found = self.connection(connection)
         if found is None:
             return None
-        if found.connector not in self._specs:
-            known = found.connector in self.catalog.names()
-            self._specs[found.connector] = self.catalog.spec(found.connector) if known else None
-        return self._specs[found.connector]
+        if connection not in self._specs:
+            self._specs[connection] = self._spec(connection, found)
+        return self._specs[connection]
+
+    def _spec(self, connection: str, found: Connection) -> ConnectorSpec | None:
+        if found.connector not in self.catalog.names():
+            return None
+        try:
+            return self.catalog.spec(found.connector, found.settings)
+        except SettingError as error:
+            self.misshapen[connection] = error
+            return None
+
+    def settings(self, connection: str) -> JsonSchema | None:
+        """
+        Return the schema of a connection's settings; None when there is no such connector.
+        """
+        if (spec := self.spec(connection)) is not None:
+            return spec.settings
+        return (
+            self.catalog.spec(self.declaration.connections[connection].connector).settings
+            if connection in self.misshapen
+            else None
+        )
 
     def lookup(self, target: str) -> LookupSpec | None:
         """

@@ -141,7 +141,7 @@ def _lists(declaration: Declaration) -> frozenset[str]:
     return frozenset(
         f"{name}.{lookup.name}"
         for name, written in declaration.connections.items()
-        for lookup in catalog.spec(written.connector).lookups.values()
+        for lookup in catalog.spec(written.connector, written.settings).lookups.values()
         if lookup.many
     )
 

@@ -102,8 +102,7 @@ def _misplaced(survey: Survey) -> Iterator[str]:
     Yield the texts of settings nobody knows: the name of a secret may be misspelt.
     """
     for name, connection in survey.declaration.connections.items():
-        spec = survey.spec(name)
-        fields = spec.settings.get("properties", {}) if spec else {}
+        fields = (survey.settings(name) or {}).get("properties", {})
         for _, text in _texts((), {key: value for key, value in connection.settings.items() if key not in fields}):
             if not _is_reference(text) and len(text) > 3:
                 yield text
@@ -111,8 +110,7 @@ def _misplaced(survey: Survey) -> Iterator[str]:
 
 def _secret_values(survey: Survey) -> Iterator[tuple[Keys, Any]]:
     for name, connection in survey.declaration.connections.items():
-        spec = survey.spec(name)
-        fields = spec.settings.get("properties", {}) if spec else {}
+        fields = (survey.settings(name) or {}).get("properties", {})
         for setting, value in connection.settings.items():
             if fields.get(setting, {}).get("x-secret"):
                 yield ("connections", name, setting), value
@@ -169,8 +167,7 @@ def _allowed(survey: Survey) -> set[Keys]:
 
 
 def _known(survey: Survey, keys: Keys) -> bool:
-    spec = survey.spec(str(keys[1]))
-    return spec is not None and keys[2] in spec.settings.get("properties", {})
+    return keys[2] in (survey.settings(str(keys[1])) or {}).get("properties", {})
 
 
 @rule("secrets/unset")

@@ -52,10 +52,27 @@ def values(survey: Survey) -> Iterator[Finding]:
             field = fields.get(name)
             if field is None or field.get("x-secret") or (isinstance(value, str) and "${" in value):
                 continue  # secrets and references have rules of their own
-            if not isinstance(value, str) and field.get("type") == "string":
+            if field.get("type") != "string":
+                yield from _misshapen(survey, (*keys, name), field, value)
+                continue
+            if not isinstance(value, str):
                 yield survey.error((*keys, name), f"{name!r} is text, not {value!r}", "put it in quotes")
             elif not jsonschema_rs.is_valid(dict(field), value):
                 yield survey.error((*keys, name), f"{name!r} cannot be {value!r}", _wanted(field))
+
+
+def _misshapen(survey: Survey, keys: Keys, field: Mapping[str, Any], value: Any) -> Iterator[Finding]:
+    """
+    A setting that is data has the shape its connector says, and the connector can read it.
+    """
+    import jsonschema_rs
+
+    connection, name = str(keys[1]), keys[2]
+    found = sorted(jsonschema_rs.validator_for(dict(field)).iter_errors(value), key=lambda one: -len(one.instance_path))
+    if found:
+        yield survey.error((*keys, *found[0].instance_path), str(found[0]).splitlines()[0], field.get("description"))
+    elif (error := survey.misshapen.get(connection)) is not None and error.keys[0] == name:
+        yield survey.error((*keys[:2], *error.keys), error.said, error.hint)
 
 
 def _wanted(field: Mapping[str, Any]) -> str:
@@ -66,10 +83,10 @@ def _wanted(field: Mapping[str, Any]) -> str:
 
 def _connections(survey: Survey) -> Iterator[tuple[Keys, dict[str, Any], Mapping[str, Any], list[str]]]:
     for name, connection in survey.declaration.connections.items():
-        spec = survey.spec(name)
-        if spec is not None:
-            fields = spec.settings.get("properties", {})
-            yield ("connections", name), connection.settings, fields, list(spec.settings.get("required", ()))
+        schema = survey.settings(name)
+        if schema is not None:
+            fields = schema.get("properties", {})
+            yield ("connections", name), connection.settings, fields, list(schema.get("required", ()))
 
 
 def _connector(survey: Survey, keys: Keys) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -154,7 +154,7 @@ class Catalog:
         """
         return tuple(self.known)
 
-    def spec(self, name: str) -> ConnectorSpec:
+    def spec(self, name: str, settings: Mapping[str, Any] | None = None) -> ConnectorSpec:
         """
         Return one of them.
         """
