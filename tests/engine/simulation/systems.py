@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from connectors.contract import Action, Call, Delivery, Health, Lookup, Received, Sample, Written
+from connectors.contract import Action, Call, Delivery, Health, Lookup, Received, Sample, Source, Written
 from penstock.errors import Unavailable, UnknownOutcome
 from penstock.http import NotSent, SentNoAnswer
 from schemas.entries import ActionClass
