@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connectors.calling import HttpCall, open_call
+from connectors.calling import HttpCall, open_call, open_source_call
 
-__all__ = ["HttpCall", "extend", "open_call"]
+__all__ = ["HttpCall", "extend", "open_call", "open_source_call"]
 
 
 def extend(folder: Path) -> None:

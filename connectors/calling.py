@@ -152,6 +152,37 @@ def open_call(
     )
 
 
+class SourceCall(HttpCall):
+    """
+    The call of a reading, which may last for ever: each of its requests has a deadline of its own.
+    """
+
+    def __init__(self, *words: Any, timeout: float, **named: Any) -> None:
+        self._timeout = timeout
+        super().__init__(*words, **named)
+
+    @property
+    def deadline(self) -> float:
+        """
+        Monotonic seconds: always as far away as one request may take.
+        """
+        return self._clock.monotonic() + self._timeout
+
+    @deadline.setter
+    def deadline(self, _moment: float) -> None:
+        """
+        Stay as far away as ever.
+        """
+
+
+def open_source_call(connector: Connector, http: Http, *, key: str, timeout: float, clock: Clock) -> Call:
+    """
+    Return the call for a reading of *connector*, each request of which may last *timeout* seconds.
+    """
+    edge: Edge | None = getattr(connector, "edge", None)
+    return SourceCall(edge, http, key=key, slot="", deadline=0.0, fence=_unfenced, clock=clock, timeout=timeout)
+
+
 def _unfenced() -> None:
     """
     Let everything pass: a lookup holds no lane.

@@ -83,6 +83,8 @@ async def open_hub(
             bus = await places.open_bus(declaration, root, secrets=secrets, http=http, clock=clock)
             stack.push_async_callback(bus.close)
         connectors = _open_connectors(declaration, secrets=secrets, http=http, clock=clock)
+        for connector in connectors.values():
+            stack.push_async_callback(connector.close)
         specs = model_specs(declaration)
         models = ai_room.open(specs, http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail, **told)
         plans = {name: compile_pipeline(declaration, name, root) for name in declaration.pipelines}

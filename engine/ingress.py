@@ -18,14 +18,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bus.contract import Bus, Outgoing
+from bus.contract import Bus
 from connectors.contract import Connector, Delivery, Received
 from engine.metrics import Metrics
+from engine.outgoing import outgoing
 from penstock.clock import Clock
 from penstock.errors import Forged, Rejected, Unavailable
 from penstock.metrics import CONTENT_TYPE
 from penstock.secrets import SecretAway
-from schemas.events import Event
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Ingress:
     async def _publish(self, name: str, connector: Connector, received: Received) -> Response:
         ids = [event.id for event in received.events]
         if ids:
-            messages = [self._message(name, connector, event) for event in received.events]
+            messages = [outgoing(self._topic(name), connector, event) for event in received.events]
             try:
                 async with asyncio.timeout(ANSWER_WITHIN):
                     await self._bus.publish(messages)
@@ -125,11 +125,6 @@ class Ingress:
         if received.ignored:
             answer["ignored"] = received.ignored
         return JSONResponse(answer, 202)
-
-    def _message(self, name: str, connector: Connector, event: Event) -> Outgoing:
-        own = connector.own(event)  # judged where the event enters, and kept with it for people to see
-        key, headers, value = event.model_copy(update={"ownwrite": own}).to_kafka()
-        return Outgoing(topic=self._topic(name), key=key, value=value, headers=headers)
 
 
 def _media_type(content_type: str) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from ai import AI, tokens
 from bus.contract import Bus
 from connectors import open_call
-from connectors.contract import Connector, Health
+from connectors.contract import Connector, Decision, Health
 from engine.alerts import Alerts, Webhook
 from engine.dispatch import LOOK_EVERY, Dispatch
 from engine.executor import IN_FLIGHT, Executor
@@ -25,15 +25,17 @@ from engine.letters import KIND, Letters
 from engine.metrics import Metrics
 from engine.patience import for_ever
 from engine.runner import Runner
+from engine.sources import Sources
 from engine.topics import Topics
 from engine.watch import Watch
 from ledger.contract import Ledger
 from penstock.clock import Clock
-from penstock.errors import EdgeError
+from penstock.errors import EdgeError, Invalid
 from penstock.http import Http
 from penstock.metrics import Instruments
 from penstock.tracing import Tracing
 from pipelines.plan import Plan
+from schemas.events import Event
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +133,7 @@ class Engine:
         zone = next((plan.timezone for plan in plans.values()), ZoneInfo("UTC"))
         self.metrics = Metrics(ledger, clock, zone, instruments)
         self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=layout.topic, metrics=self.metrics)
+        self._sources = self._opened(bus, layout, instruments, fail)
         self._partitions = layout.partitions
         self._letters = Letters(bus, layout.dead)
         alerts = Alerts(clock, webhook)
@@ -154,21 +157,46 @@ class Engine:
         await self._holds.load()
         await self._ai.paces.look()
         unknown = [name for name, ok in zip(self._connectors, await self._identify(), strict=True) if not ok]
-        self._chores = [asyncio.create_task(self._keep_asking(name)) for name in unknown]
-        self._chores.append(asyncio.create_task(for_ever(self._clock, "pruning", self._prune)))
-        sending = for_ever(self._clock, "sending what must leave", self._dispatch.look, every=LOOK_EVERY)
-        self._chores.append(asyncio.create_task(sending))
-        looking = for_ever(self._clock, "looking at paces", self._ai.paces.look, every=PACES_EVERY)
-        self._chores.append(asyncio.create_task(looking))
-        batches = for_ever(self._clock, "looking after batches", self._ai.batches.look, every=BATCHES_EVERY)
-        self._chores.append(asyncio.create_task(batches))
-        self._chores.append(asyncio.create_task(_learn_to_count()))
+        self._begin_chores(unknown)
         await self.executor.start()
+        if taking:
+            self._sources.start()
+
+    def _opened(self, bus: Bus, layout: Layout, instruments: Instruments, fail: Callable[[str], None]) -> Sources:
+        return Sources(
+            self._connectors,
+            bus=bus,
+            ledger=self._ledger,
+            http=self._http,
+            clock=self._clock,
+            gates=self._gates,
+            topic=layout.topic,
+            decide=self._decide,
+            refuse=self._refuse,
+            instruments=instruments,
+            fail=fail,
+        )
+
+    def _begin_chores(self, unknown: Iterable[str]) -> None:
+        """
+        Begin what is done beside the events, and ask *unknown* systems who we are.
+        """
+        repeated: list[tuple[str, Callable[[], Awaitable[object]], float]] = [
+            ("pruning", self._prune, 0.0),
+            ("sending what must leave", self._dispatch.look, LOOK_EVERY),
+            ("looking at paces", self._ai.paces.look, PACES_EVERY),
+            ("looking after batches", self._ai.batches.look, BATCHES_EVERY),
+        ]
+        self._chores = [asyncio.create_task(self._keep_asking(name)) for name in unknown]
+        for what, work, every in repeated:
+            self._chores.append(asyncio.create_task(for_ever(self._clock, what, work, every=every)))
+        self._chores.append(asyncio.create_task(_learn_to_count()))
 
     async def stop(self, grace: float = 20.0) -> None:
         """
         Let what runs finish for *grace* seconds, then leave.
         """
+        await self._sources.stop()
         for task in self._chores:
             task.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
@@ -195,6 +223,17 @@ class Engine:
         if health.acts_as:
             connector.acts_as = health.acts_as
         return health
+
+    async def _decide(self, decisions: Sequence[Decision]) -> None:
+        raise Invalid(f"nothing here waits for {len(decisions)} decisions")
+
+    async def _refuse(self, connection: str, event: Event, why: str) -> None:
+        """
+        Let an event that cannot travel end as a dead letter of every pipeline that listens.
+        """
+        for name, plan in self._plans.items():
+            if plan.connection == connection:
+                await self._ledger.conclude(self.runners[name].offer(event), "dead", f"event {event.id}: {why}")
 
     async def _identify(self) -> list[bool]:
         found = await asyncio.gather(*(self.health(name) for name in self._connectors))

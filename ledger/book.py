@@ -34,6 +34,7 @@ from ledger.sending_book import SendingBook
 from ledger.session import OpenStep, open_step
 from ledger.settling import Member
 from ledger.slots import Means
+from ledger.sourcing_book import SourcingBook
 from ledger.steps import Plan
 from ledger.store import Store
 from penstock.clock import Clock
@@ -73,6 +74,7 @@ class Book(
     CachingBook,
     BatchingBook,
     EstateBook,
+    SourcingBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

@@ -28,6 +28,7 @@ from ledger.pausing import Pausing
 from ledger.questions import Questions, RunQuery
 from ledger.returning import Failure, Returning
 from ledger.sending import Sending
+from ledger.sourcing import CursorEntry, Sourcing
 from ledger.stepping import CallSlot, Cap, Ending, Step, Stepping, WriteIntent
 from schemas.entries import AsideReason, Verdict, WaitReason
 
@@ -36,6 +37,7 @@ __all__ = [
     "CallSlot",
     "Cap",
     "Claim",
+    "CursorEntry",
     "Ending",
     "Known",
     "Ledger",
@@ -63,6 +65,7 @@ class Ledger(
     Caching,
     Batching,
     Estates,
+    Sourcing,
     Protocol,
 ):
     """
