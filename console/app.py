@@ -82,9 +82,7 @@ async def open_hub(
         if bus is None:
             bus = await places.open_bus(declaration, root, secrets=secrets, http=http, clock=clock)
             stack.push_async_callback(bus.close)
-        connectors = _open_connectors(declaration, secrets=secrets, http=http, clock=clock)
-        for connector in connectors.values():
-            stack.push_async_callback(connector.close)
+        connectors = _open_connectors(declaration, stack, secrets=secrets, http=http, clock=clock)
         specs = model_specs(declaration)
         models = ai_room.open(specs, http=http, ledger=ledger, secrets=secrets, clock=clock, fail=fail, **told)
         plans = {name: compile_pipeline(declaration, name, root) for name in declaration.pipelines}
@@ -125,9 +123,10 @@ async def _open_ledger(
 
 
 def _open_connectors(
-    declaration: Declaration, *, secrets: Secrets, http: Http, clock: Clock
+    declaration: Declaration, stack: contextlib.AsyncExitStack, *, secrets: Secrets, http: Http, clock: Clock
 ) -> Mapping[str, Connector]:
-    return {
-        name: catalog.open(connection.connector, connection.settings, secrets=secrets, http=http, clock=clock)
-        for name, connection in declaration.connections.items()
-    }
+    found: dict[str, Connector] = {}
+    for name, written in declaration.connections.items():
+        found[name] = catalog.open(written.connector, written.settings, secrets=secrets, http=http, clock=clock)
+        stack.push_async_callback(found[name].close)
+    return found

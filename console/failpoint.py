@@ -32,6 +32,8 @@ POINTS = (
     "reserve",
     "run:answered",
     "settle",
+    "source:after-cursor",
+    "source:after-publish",
     "wait",
     "write:after-send",
     "write:before-send",

@@ -130,8 +130,7 @@ class Engine:
             watch=watch,
         )
         self._topics = Topics(bus, ledger, partitions=layout.partitions, readers=_readers(layout, connectors, plans))
-        zone = next((plan.timezone for plan in plans.values()), ZoneInfo("UTC"))
-        self.metrics = Metrics(ledger, clock, zone, instruments)
+        self.metrics = Metrics(ledger, clock, _zone(plans), instruments)
         self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=layout.topic, metrics=self.metrics)
         self._sources = self._opened(bus, layout, instruments, fail)
         self._partitions = layout.partitions
@@ -260,6 +259,13 @@ class Engine:
         """
         await self._ledger.prune()
         await self._clock.sleep(PRUNE_EVERY)
+
+
+def _zone(plans: Mapping[str, Plan]) -> ZoneInfo:
+    """
+    Return the hub's time zone, which every plan knows.
+    """
+    return next((plan.timezone for plan in plans.values()), ZoneInfo("UTC"))
 
 
 def _readers(layout: Layout, connections: Iterable[str], plans: Mapping[str, Plan]) -> dict[str, list[str]]:
