@@ -98,6 +98,15 @@ class Setting(Part):
         return schema
 
 
+def check_shapes(declared: Mapping[str, Setting], given: Mapping[str, Any]) -> None:
+    """
+    Raise `SettingError` for the first of the *given* settings that is data of another shape than it is declared to be.
+    """
+    for name, setting in declared.items():
+        if setting.shape is not None and name in given:
+            _shaped(name, setting.shape, given[name])
+
+
 def settings_schema(settings: Mapping[str, Setting]) -> JsonSchema:
     """
     Return the closed JSON Schema of *settings*.

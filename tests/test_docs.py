@@ -27,7 +27,16 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MAKE = re.compile(r"^([a-z-]+):.*## ", re.MULTILINE)
 SECRETS = dict.fromkeys(
-    ("ZENDESK_TOKEN", "ZENDESK_HOOK", "ZENDESK_HOOK_OLD", "GITHUB_TOKEN", "GITHUB_HOOK", "OPENAI_API_KEY"), "made-up"
+    (
+        "ZENDESK_TOKEN",
+        "ZENDESK_HOOK",
+        "ZENDESK_HOOK_OLD",
+        "GITHUB_TOKEN",
+        "GITHUB_HOOK",
+        "OPENAI_API_KEY",
+        "WAREHOUSE_URL",
+    ),
+    "made-up",
 )
 READY = "penstock runs at"
 PROMISE = (

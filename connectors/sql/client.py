@@ -1,0 +1,226 @@
+"""
+One database: an engine of SQLAlchemy on threads of its own, which only ever reads.
+
+Every transaction is read-only where the database knows such, every statement has its time, and no more rows are
+fetched than were asked for. A role that may only read is the operator's part of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from connectors.settings import Settled
+from penstock.clock import Clock
+from penstock.errors import AuthFailed, Crowded, EdgeError, Invalid, Rejected, Unavailable
+
+AT_ONCE = 8  # statements, each on a thread and a connection of its own
+CONNECT = 5.0  # seconds
+SPARE = 0.5  # seconds a thread gets to come back after its statement was stopped
+STEPS = 10_000  # instructions of SQLite between looks at the clock
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+_REFUSED = ("28000", "28P01", "42501")  # SQLSTATE: no such role, wrong password, not allowed
+_NOBODY = re.compile(r"password authentication failed|role \".*\" does not exist|no pg_hba\.conf entry|Access denied")
+"""What drivers say without a SQLSTATE."""
+_SAID = re.compile(r"\s+")
+
+
+class Database:
+    """
+    Reads.
+    """
+
+    def __init__(self, settled: Settled, clock: Clock) -> None:
+        self._settled = settled
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(AT_ONCE, "sql")
+        self._engines: dict[str, sa.Engine] = {}
+        self.url = self._parsed(settled.secrets("url")[0])
+
+    def __repr__(self) -> str:
+        return f"<database at {self.place}>"
+
+    @property
+    def place(self) -> str:
+        """
+        Where it is, without a name or password: the source of its events.
+        """
+        at = f"{self.url.host or ''}:{self.url.port}" if self.url.port else self.url.host or ""
+        return f"{self.url.get_backend_name()}://{at}/{self.url.database or ''}"
+
+    async def rows(
+        self, statement: sa.Executable, values: Mapping[str, Any], *, most: int, deadline: float
+    ) -> list[Row]:
+        """
+        Return at most *most* rows; raises `Unavailable`, `AuthFailed` or `Rejected`.
+
+        *deadline* is monotonic seconds.
+        """
+        return await self._threaded(lambda connection: _fetched(connection, statement, values, most), deadline)
+
+    async def _threaded(self, work: Callable[[sa.Connection], T], deadline: float) -> T:
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise Crowded("no time was left to ask the database")
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, self._do, work, deadline)
+        try:
+            async with asyncio.timeout(left + SPARE):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            future.add_done_callback(_ignored)  # the thread comes back by the statement's own time limit
+            raise Unavailable(f"the database gave no answer within {left:.0f} s") from None
+
+    def _do(self, work: Callable[[sa.Connection], T], deadline: float) -> T:
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise Crowded("all connections to the database were in use")
+        with (
+            self._told(),
+            self._engine().connect() as connection,
+            _reading(connection, deadline - self._clock.monotonic()),
+        ):
+            return work(connection)
+
+    def _engine(self) -> sa.Engine:
+        """
+        Return the engine for the secret there is now; one that was rotated begins another.
+        """
+        text = self._settled.secrets("url")[0]
+        if text not in self._engines:
+            for engine in self._engines.values():
+                engine.dispose()
+            self._engines = {text: _engine(self._parsed(text))}
+        return self._engines[text]
+
+    @staticmethod
+    def _parsed(text: str) -> sa.URL:
+        try:
+            url = sa.make_url(text)
+        except exc.ArgumentError:
+            raise Invalid("the setting 'url' is no address of a database", hint=_LIKE) from None
+        if url.drivername in ("postgresql", "postgres"):
+            url = url.set(drivername="postgresql+psycopg")
+        return url
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """
+        Turn every error of the driver into one of ours, without the address.
+        """
+        try:
+            yield
+        except EdgeError:
+            raise
+        except exc.NoSuchModuleError as error:
+            raise Rejected(f"no driver for {self.url.drivername!r} is installed") from error
+        except exc.TimeoutError as error:
+            raise Crowded("all connections to the database are in use") from error
+        except exc.DBAPIError as error:
+            raise self._meant(error) from None
+        except exc.SQLAlchemyError as error:
+            raise Rejected(f"the query cannot be asked: {self._clean(error)}") from None
+
+    def _meant(self, error: exc.DBAPIError) -> EdgeError:
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        said = self._clean(error.orig)
+        if state in _REFUSED or _NOBODY.search(said):
+            return AuthFailed(f"the database refuses us: {said}")
+        if state.startswith(("08", "53", "57", "58", "25006")) or error.connection_invalidated or not state:
+            slow = state == "57014" or "interrupted" in said
+            return Unavailable("the query took too long" if slow else f"the database cannot be used now: {said}")
+        return Rejected(f"the database refuses the query: {said}")
+
+    def _clean(self, error: object) -> str:
+        said = _SAID.sub(" ", str(error)).strip()[:300]
+        for secret in (*self._settled.revealed(), str(self.url.password or "")):
+            said = said.replace(secret, "***") if secret else said
+        return said
+
+    async def close(self) -> None:
+        """
+        Give every connection and thread back.
+        """
+        for engine in self._engines.values():
+            await asyncio.get_running_loop().run_in_executor(None, engine.dispose)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+_LIKE = "for example postgresql://reader:secret@db.example/shop"
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    words: dict[str, Any] = {}
+    if url.get_backend_name() == "postgresql":
+        words["connect_args"] = {"connect_timeout": int(CONNECT), "application_name": "penstock"}
+    if url.get_backend_name() == "sqlite":
+        words["connect_args"] = {"check_same_thread": False, "timeout": CONNECT}
+        words["poolclass"] = sa.pool.QueuePool
+    return sa.create_engine(
+        url, pool_size=AT_ONCE, max_overflow=0, pool_timeout=CONNECT, pool_pre_ping=True, hide_parameters=True, **words
+    )
+
+
+def _fetched(connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any], most: int) -> list[Row]:
+    result = connection.execution_options(stream_results=True, max_row_buffer=max(1, most)).execute(statement, values)
+    try:
+        return [dict(row) for row in result.mappings().fetchmany(most)]
+    finally:
+        result.close()
+
+
+@contextlib.contextmanager
+def _reading(connection: sa.Connection, seconds: float) -> Iterator[None]:
+    """
+    Let nothing be written in the block, and no statement take longer than *seconds*.
+    """
+    backend = connection.dialect.name
+    if backend == "sqlite":
+        with _sqlite(connection, seconds):
+            yield
+        return
+    if backend == "postgresql":
+        connection = connection.execution_options(postgresql_readonly=True)
+        connection.execute(sa.text(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"))
+    elif backend in ("mysql", "mariadb"):
+        connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
+        connection.commit()
+        connection.execute(sa.text(f"SET SESSION max_execution_time = {max(1, int(seconds * 1000))}"))
+    try:
+        yield
+    finally:
+        connection.rollback()
+
+
+@contextlib.contextmanager
+def _sqlite(connection: sa.Connection, seconds: float) -> Iterator[None]:
+    import time
+
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    until = time.monotonic() + seconds
+    raw.execute("PRAGMA query_only = ON")
+    raw.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
+        connection.rollback()
+
+
+def _ignored(future: asyncio.Future[Any]) -> None:
+    """
+    Take note of what came too late, so that nobody warns of it.
+    """
+    if not future.cancelled():
+        future.exception()
