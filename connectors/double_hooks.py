@@ -47,7 +47,11 @@ class Sent:
         """
         Return what `/_double/deliveries` tells of it.
         """
-        return {"url": self.url, "statuses": self.statuses, "body": orjson.loads(self.body)}
+        try:
+            body: Any = orjson.loads(self.body)
+        except ValueError:
+            body = self.body.decode()
+        return {"url": self.url, "statuses": self.statuses, "body": body}
 
 
 class Hooks:
@@ -76,8 +80,14 @@ class Hooks:
         """
         Deliver *body* to everybody who subscribed.
         """
+        self.send(orjson.dumps(body), headers)
+
+    def send(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """
+        The same for a body that may be no JSON.
+        """
         for url, secret in self._targets:
-            self._begin(Sent(url=url, secret=secret, headers=headers, body=orjson.dumps(body)))
+            self._begin(Sent(url=url, secret=secret, headers=headers, body=body))
 
     def redeliver(self, last: int) -> None:
         """

@@ -1,0 +1,3 @@
+"""
+Slack: messages and reactions in, threaded replies and drafts for approval out.
+"""

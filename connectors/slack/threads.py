@@ -1,0 +1,166 @@
+"""
+Our messages in Slack: each carries who wrote it and for which step, so that it is found before another is written.
+
+Slack has no idempotency key. A message of ours has `metadata` with the step's key, the slot of its delivery, and
+whether it is a placeholder or the answer; it is read back with `include_all_metadata`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal
+
+from connectors.contract import Call, Written
+from connectors.slack.client import Slack
+from connectors.slack.events import MARK
+from connectors.slack.words import escaped
+from penstock.errors import NotFound, Unavailable, UnknownOutcome
+
+State = Literal["progress", "done", "draft"]
+PAGE = 200  # messages
+PAGES = 50  # of one thread or channel that are looked through
+KNOWN = 2_000  # placeholders and drafts whose place is remembered
+WAIT = "⏳ An answer is being written …"
+
+
+class Threads:
+    """
+    Reads and writes our messages.
+    """
+
+    def __init__(self, slack: Slack) -> None:
+        self._slack = slack
+        self._places: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        """Channel and ts of placeholders and drafts, by key."""
+
+    async def post(
+        self, channel: str, thread: str | None, text: str, call: Call, *, state: State, blocks: Any = None
+    ) -> Written:
+        """
+        Post a message with the key of *call*.
+        """
+        answer = await self._slack.tell(
+            "chat.postMessage",
+            call,
+            channel=channel,
+            thread_ts=thread,
+            text=escaped(text),
+            blocks=blocks,
+            metadata=_metadata(call, state),
+            unfurl_links=False,
+            unfurl_media=False,
+            link_names=False,
+        )
+        return self._written(channel, answer, call.key, state)
+
+    async def change(
+        self, channel: str, ts: str, text: str, call: Call, *, state: State, blocks: Any = None
+    ) -> Written:
+        """
+        Let a message of ours say something else.
+        """
+        answer = await self._slack.tell(
+            "chat.update",
+            call,
+            channel=channel,
+            ts=ts,
+            text=escaped(text),
+            blocks=blocks,
+            metadata=_metadata(call, state),
+        )
+        return self._written(channel, answer, call.key, state)
+
+    async def answer(self, channel: str, thread: str | None, text: str, call: Call) -> Written:
+        """
+        Let the placeholder with the key of *call* become the answer, or post it where there is none.
+        """
+        known = self._places.pop(call.key, None)
+        if known is not None:
+            try:
+                return await self.change(*known, text, call, state="done")
+            except NotFound:
+                pass  # somebody deleted the placeholder
+        return await self.post(channel, thread, text, call, state="done")
+
+    async def remove(self, channel: str, ts: str, call: Call) -> None:
+        """
+        Delete a message of ours.
+        """
+        await self._slack.tell("chat.delete", call, channel=channel, ts=ts)
+
+    async def find(self, channel: str, thread: str | None, call: Call, *, key: str) -> tuple[str, State] | None:
+        """
+        Return ts and state of our message with *key*; None when there is none.
+
+        Raises `UnknownOutcome` when there is too much to look through.
+        """
+        async for message, payload in self._ours(channel, thread, call):
+            if payload.get("key") == key:
+                state: State = payload.get("state", "done")
+                if state != "done":
+                    self._remember(key, channel, str(message["ts"]))
+                return str(message["ts"]), state
+        return None
+
+    async def of_slot(self, channel: str, thread: str, call: Call) -> Mapping[str, Any] | None:
+        """
+        Return our newest answer of the same delivery to the same record.
+        """
+        found: Mapping[str, Any] | None = None
+        async for message, payload in self._ours(channel, thread, call):
+            if payload.get("slot") == call.slot and payload.get("state") == "done":
+                found = message
+        return found
+
+    def known(self, key: str) -> tuple[str, str] | None:
+        """
+        Return where the placeholder or draft with *key* is, when this process knows.
+        """
+        return self._places.get(key)
+
+    async def messages(self, channel: str, thread: str | None, call: Call) -> AsyncIterator[list[dict[str, Any]]]:
+        """
+        Yield pages of messages; raises `UnknownOutcome` after too many.
+        """
+        cursor: str | None = None
+        method = "conversations.replies" if thread else "conversations.history"
+        for _ in range(PAGES):
+            answer = await self._slack.ask(
+                method, call, channel=channel, ts=thread, cursor=cursor, limit=PAGE, include_all_metadata=True
+            )
+            found = answer.get("messages")
+            if not isinstance(found, list):
+                raise Unavailable(f"{method}: the answer holds no messages")
+            yield found
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
+            if cursor is None:
+                return
+        raise UnknownOutcome(f"there is too much in {channel} to look through it all")
+
+    async def _ours(
+        self, channel: str, thread: str | None, call: Call
+    ) -> AsyncIterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        async for page in self.messages(channel, thread, call):
+            for message in page:
+                metadata = message.get("metadata") or {}
+                if metadata.get("event_type") == MARK and message.get("bot_id"):
+                    yield message, metadata.get("event_payload") or {}
+
+    def _written(self, channel: str, answer: Mapping[str, Any], key: str, state: State) -> Written:
+        ts = answer.get("ts")
+        if not isinstance(ts, str):
+            raise UnknownOutcome("Slack's answer does not say which message it is")
+        if state != "done":
+            self._remember(key, channel, ts)
+        return Written(remote_id=f"{channel}/{ts}", version=ts)
+
+    def _remember(self, key: str, channel: str, ts: str) -> None:
+        self._places[key] = (channel, ts)
+        while len(self._places) > KNOWN:
+            self._places.popitem(last=False)
+
+
+def _metadata(call: Call, state: State) -> dict[str, Any]:
+    payload = {"key": call.key, "slot": call.slot, "state": state, "mark": f"penstock:{call.key}"}
+    return {"event_type": MARK, "event_payload": payload}
