@@ -17,6 +17,7 @@ from ledger.caching_book import CachingBook
 from ledger.claims import Claimant
 from ledger.connection import Connection
 from ledger.contract import Busy, Claim, Ending, Known, NewRun, PickedUp, WriteIntent
+from ledger.drafting_book import DraftingBook
 from ledger.estate_book import EstateBook
 from ledger.facts_book import FactsBook
 from ledger.ids import Ids
@@ -75,6 +76,7 @@ class Book(
     BatchingBook,
     EstateBook,
     SourcingBook,
+    DraftingBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

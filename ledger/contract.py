@@ -18,6 +18,7 @@ from typing import Protocol
 
 from ledger.batching import Batching
 from ledger.caching import Caching
+from ledger.drafting import Drafting
 from ledger.estate import Estates
 from ledger.facts import Facts, Loss, TopicEntry
 from ledger.gating import Gating
@@ -66,6 +67,7 @@ class Ledger(
     Batching,
     Estates,
     Sourcing,
+    Drafting,
     Protocol,
 ):
     """

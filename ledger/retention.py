@@ -21,6 +21,7 @@ _TABLES = (
     "calls",
     "reservations",
     "decisions",
+    "drafts",
     "cache",
     "cache_hits",
     "pairs",

@@ -58,7 +58,7 @@ def decide(connection: Connection, one: Return, what: Decided, word: Word) -> bo
         connection.execute(queries["believe_writes"], named)
     elif what == "again":
         connection.execute(queries["clear_doubt"], named)
-    _come_back(connection, one, row, word, {"reason": "decided", "due_at": word.now, "again": 0})
+    come_back(connection, one, row, word)
     return True
 
 
@@ -105,6 +105,13 @@ def _standing(connection: Connection, one: Return, state: str) -> Row | None:
     row = connection.execute(queries["known_return"], {"run": bytes.fromhex(one.run)}).fetchone()
     stands = row is not None and row["state"] == state and row["seq"] == one.seq
     return row if stands else None
+
+
+def come_back(connection: Connection, one: Return, row: Row, word: Word) -> None:
+    """
+    Let a run go on that stood aside, at its lane's tail; *row* is what is known of it.
+    """
+    _come_back(connection, one, row, word, {"reason": "decided", "due_at": word.now, "again": 0})
 
 
 def _come_back(connection: Connection, one: Return, row: Row, word: Word, how: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ledger import batches, deaths, lanes
+from ledger import batches, deaths, drafts, lanes
 from ledger.connection import Connection
 from ledger.contract import Claim, Known, NewRun
 from ledger.queries import queries
@@ -129,6 +129,9 @@ def aside(connection: Connection, claim: Claim, body: bytes, *, reason: str, why
     Put *claim*'s run aside for a person; its lane goes on without it.
     """
     if _again(connection, claim, "aside"):
+        return
+    if reason == "approval" and drafts.decided(connection, bytes.fromhex(claim.run)):
+        wait(connection, claim, body, Until(reason="decided", why=why, due_at=now), now)  # somebody was quicker
         return
     named = lanes.values(claim) | {"state": "aside", "reason": reason, "why": why, "attempt": 0}
     following = lanes.following(connection, named)

@@ -1,0 +1,101 @@
+"""
+How drafts are kept, and how a decision brings its run back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from ledger import lanes, returns
+from ledger.connection import Connection, Row
+from ledger.drafting import Choice, Draft, Taken
+from ledger.offer import Claim
+from ledger.queries import queries
+from ledger.returning import Return
+from ledger.returns import Word
+
+MOST = 100  # drafts that expire in one transaction
+WORDS: Mapping[Choice, str] = {"approve": "approved", "discard": "discarded", "expired": "expired"}
+
+
+def put(
+    connection: Connection,
+    claim: Claim,
+    step: str,
+    key: str,
+    record: str,
+    args: Mapping[str, Any],
+    times: dict[str, Any],
+) -> None:
+    """
+    Write a draft down, once.
+    """
+    named: dict[str, Any] = lanes.values(claim) | {
+        "step": step,
+        "generation": claim.generation,
+        "key": key,
+        "record": record,
+    }
+    connection.execute(queries["put_draft"], named | times | {"args": orjson.dumps(dict(args)).decode()})
+
+
+def find(connection: Connection, key: str) -> Draft | None:
+    """
+    Return one draft.
+    """
+    row = connection.execute(queries["draft_of"], {"key": key}).fetchone()
+    return None if row is None else _draft(row)
+
+
+def of(connection: Connection, run: str) -> list[Draft]:
+    """
+    Return the drafts of a run.
+    """
+    return [_draft(row) for row in connection.execute(queries["drafts_of"], {"run": bytes.fromhex(run)})]
+
+
+def decided(connection: Connection, run: bytes) -> bool:
+    """
+    Tell whether somebody has said what a run wants to wait for.
+    """
+    found = connection.execute(queries["decided"], {"run": run}).fetchone()
+    return bool(found["decided"]) and not found["open"]
+
+
+def decide(connection: Connection, key: str, choice: Choice, word: Word, text: str | None) -> Taken:
+    """
+    Keep the first decision about a draft; its run goes on, also when a newer one was delivered meanwhile.
+    """
+    draft = find(connection, key)
+    if draft is None:
+        return "unknown"
+    if choice != "expired" and draft.expires_at <= word.now:
+        return "late"
+    named = {"key": key, "choice": choice, "text": text, "person": word.person, "now": word.now}
+    if connection.execute(queries["decide_draft"], named).fetchone() is None:
+        return "late"
+    _go_on(connection, draft.run, word)
+    return "taken"
+
+
+def expire(connection: Connection, now: int) -> int:
+    """
+    End some drafts whose time is over.
+    """
+    late = connection.execute(queries["late_drafts"], {"now": now, "most": MOST}).fetchall()
+    word = Word(what=WORDS["expired"], person="", now=now)
+    return sum(decide(connection, row["key"], "expired", word, None) == "taken" for row in late)
+
+
+def _go_on(connection: Connection, run: str, word: Word) -> None:
+    row = connection.execute(queries["known_return"], {"run": bytes.fromhex(run)}).fetchone()
+    if row is not None and row["state"] == "aside" and row["reason"] == "approval":
+        returns.come_back(connection, Return(run=run, seq=row["seq"], insist=True), row, word)
+
+
+def _draft(row: Row) -> Draft:
+    plain = ("key", "step", "generation", "record", "choice", "text", "person", "at", "expires_at", "decided_at")
+    return Draft(run=row["run"].hex(), args=orjson.loads(row["args"]), **{name: row[name] for name in plain})

@@ -1,0 +1,125 @@
+"""
+Drafts: what a person said first holds, whenever it comes, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.testing import beside
+from tests.ledger.conftest import new
+
+BODY = b'{"specversion":"1.0"}'
+KEY = "k" * 64
+
+
+@pytest.fixture
+def drafted(book, site, make):
+    """Let a run put a draft before people; it stands aside unless told otherwise."""
+
+    async def drafting(number="1", *, key=KEY, lasts=3_600_000, aside=True):
+        claim = await site.claim(book, make(number, lane=number))
+        expires = site.clock.now_ms() + lasts
+        await book.put_draft(claim, "chat.approval", key, record="35", args={"text": "Shall I?"}, expires_at=expires)
+        if aside:
+            await book.aside(claim, "approval", BODY, why="waits")
+        return claim
+
+    return drafting
+
+
+async def state(book, claim):
+    detail = await book.detail(claim.run)
+    return detail.run.state, detail.run.reason
+
+
+async def test_a_draft_is_kept(book, drafted):
+    """What was put before people is there, once."""
+    claim = await drafted()
+    await book.put_draft(claim, "chat.approval", KEY, record="36", args={"text": "Other"}, expires_at=1)
+    found = await book.draft(KEY)
+
+    assert (found.run, found.step, found.record, found.args) == (claim.run, "chat.approval", "35", {"text": "Shall I?"})
+    assert (found.choice, found.person) == (None, None)
+    assert await book.drafts(claim.run) == [found]
+    assert await book.draft("another") is None
+
+
+@pytest.mark.parametrize(("choice", "text"), [("approve", None), ("approve", "So."), ("discard", None)])
+async def test_a_decision_brings_the_run_back(book, site, drafted, choice, text):
+    """It waits, due now, and whoever picks it up finds what was said and by whom."""
+    claim = await drafted()
+    taken = await book.decide_draft(KEY, choice, person="U1", text=text)
+    found = await book.draft(KEY)
+    (picked,) = await book.pick_up([claim.pipeline], 10)
+
+    assert taken == "taken"
+    assert (found.choice, found.text, found.person, found.decided_at) == (choice, text, "U1", site.clock.now_ms())
+    assert picked.claim.run == claim.run
+    assert picked.body == BODY
+    assert not picked.claim.overtakable, "a person wants it, whatever came later"
+    detail = await book.detail(claim.run)
+    assert [(one.what, one.person) for one in detail.decisions] == [
+        ({"approve": "approved", "discard": "discarded"}[choice], "U1")
+    ]
+
+
+async def test_the_first_decision_holds(book, drafted):
+    """A second one, and the same one again, change nothing."""
+    await drafted()
+    assert await book.decide_draft(KEY, "approve", person="U1") == "taken"
+    again = await book.decide_draft(KEY, "discard", person="U2"), await book.decide_draft(KEY, "approve", person="U1")
+    found = await book.draft(KEY)
+
+    assert again == ("late", "late")
+    assert (found.choice, found.person) == ("approve", "U1")
+
+
+async def test_a_decision_before_the_run_stands_aside(book, drafted):
+    """It is kept, and the run does not stand aside but goes on."""
+    claim = await drafted(aside=False)
+    assert await book.decide_draft(KEY, "approve", person="U1") == "taken"
+    assert await state(book, claim) == ("running", None)
+    await book.aside(claim, "approval", BODY, why="waits")
+    (picked,) = await book.pick_up([claim.pipeline], 10)
+
+    assert picked.claim.run == claim.run
+
+
+async def test_nobody_knows_such_a_draft(book):
+    """A button of another hub decides nothing here."""
+    assert await book.decide_draft("other", "approve", person="U1") == "unknown"
+
+
+async def test_nobody_said_anything_in_time(book, site, drafted):
+    """The run comes back to end; who is late is told so, also before anybody looked."""
+    claim = await drafted(lasts=1_000)
+    assert await book.expire_drafts() == 0
+    await site.clock.advance(1)
+    assert await book.decide_draft(KEY, "approve", person="U1") == "late"
+    other = await beside(book)
+    ended = await book.expire_drafts(), await other.expire_drafts()
+    (picked,) = await book.pick_up([claim.pipeline], 10)
+
+    assert ended == (1, 0)
+    assert picked.claim.run == claim.run
+    assert (await book.draft(KEY)).choice == "expired"
+    assert await book.decide_draft(KEY, "approve", person="U1") == "late"
+
+
+async def test_a_lane_goes_on_meanwhile(book, site, drafted):
+    """A later event of the lane runs while a draft waits."""
+    await drafted("1")
+    later = await site.claim(book, new("2", lane="1"))
+
+    assert later.lane == "1"
+
+
+async def test_drafts_are_forgotten_with_their_run(book, site, drafted):
+    """When the details of a run go, so does what was put before people."""
+    claim = await drafted(aside=False)
+    await book.finish(claim, "delivered")
+    await site.clock.advance(40 * 86_400)
+    await book.prune()
+
+    assert await book.drafts(claim.run) == []
