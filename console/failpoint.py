@@ -26,6 +26,7 @@ POINTS = (
     "commit:before",
     "done:after",
     "done:before",
+    "draft:kept",
     "finish:after",
     "finish:before",
     "join",

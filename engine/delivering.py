@@ -11,6 +11,7 @@ from typing import Any
 
 from connectors import open_call
 from connectors.contract import Action, Call, Connector, Written
+from engine.approving import ASKED, Approving
 from engine.echoes import value_hash
 from engine.gates import Gates
 from engine.lookups import Lookups, through
@@ -24,11 +25,11 @@ from penstock.errors import UnknownOutcome
 from penstock.http import Http
 from pipelines.deliveries import DeliveryPlan
 from pipelines.plan import Plan
-from schemas.entries import Answer, Verdict
+from schemas.entries import Answer, AsideReason, Verdict
 from schemas.events import Event
 
 Outcome = dict[str, Any]
-"""`{"outcome": "delivered" | "unchanged" | "skipped" | "superseded", "why"?, "remote_id"?, "url"?, "already"?}`."""
+"""`{"outcome": "delivered" | "unchanged" | "skipped" | "superseded" | "discarded", "why"?, "remote_id"?, "url"?, "already"?}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +42,16 @@ class Delivered:
     why: str | None
     ending: Ending | None
     """How the last one ended: to be kept together with the verdict."""
+    wrote: frozenset[str] = frozenset()
+    """The steps of those that stand in their systems now."""
 
 
 class Parked(UnknownOutcome):
     """
     Nobody can tell whether a blind write took effect; a person decides.
     """
+
+    aside: AsideReason = "parked"
 
 
 class Delivering:
@@ -76,6 +81,16 @@ class Delivering:
         self._gates = gates
         self._watch = watch
         self._fail = fail
+        self._approving = Approving(
+            connectors=connectors,
+            ledger=ledger,
+            http=http,
+            clock=clock,
+            gates=gates,
+            fail=fail,
+            call=self._call,
+            write=self._write,
+        )
 
     async def all(
         self,
@@ -103,7 +118,9 @@ class Delivering:
                         kept, ending = await self._one(claim, delivery, event, answer, probing, newer, ends=ends)
                 outcomes.append(kept)
         verdict, why = _verdict(outcomes)
-        return Delivered(verdict=verdict, why=why, ending=ending)
+        ended = zip(self._plan.deliveries, outcomes, strict=True)
+        wrote = frozenset(one.step for one, outcome in ended if outcome["outcome"] in ("delivered", "unchanged"))
+        return Delivered(verdict=verdict, why=why, ending=ending, wrote=wrote)
 
     async def _done(self, claim: Claim) -> dict[str, Outcome]:
         """
@@ -117,7 +134,8 @@ class Delivering:
         detail = await self._ledger.detail(claim.run)
         steps = detail.steps if detail is not None else ()
         mine = [step for step in steps if step.kind == "write" and step.generation == claim.generation]
-        return {step.step: step.result for step in mine if step.state == "done"}
+        done = {step.step: step.result for step in mine if step.state == "done"}
+        return {step: result for step, result in done.items() if result.get("outcome") != ASKED}
 
     async def _one(
         self,
@@ -132,13 +150,15 @@ class Delivering:
     ) -> tuple[Outcome, Ending | None]:
         scope = self._plan.scope(event, answer, claim.burst)
         record = delivery.record_of(scope)
+        connector = self._connectors[delivery.connection]
+        action = connector.actions[delivery.action]
+        if action.approval is not None and (draft := await self._approving.known(claim, delivery)) is not None:
+            return await self._approving.go_on(claim, delivery, action, draft), None
         if newer is not None and (delivery.connection, record) in newer.targets:
             why = f"{delivery.step}: run {newer.run[:8]} of the same lane is newer, and wrote to it before"
             return {"outcome": "superseded", "why": why}, None
         if not delivery.wanted(scope):
             return _skipped(delivery, "`when` was not true")
-        connector = self._connectors[delivery.connection]
-        action = connector.actions[delivery.action]
         if delivery.needs_record and action.reads:
             target = f"{delivery.connection}.{action.reads}"
             found = await self._lookups.read(target, record, 1, run=claim.run, probing=probing, fresh=True)
@@ -149,6 +169,8 @@ class Delivering:
         if args is None:
             return _skipped(delivery, "no field was left to set")
         self._gates.check(f"connection:{delivery.connection}", probing=probing)
+        if action.approval is not None:
+            return await self._approving.put(claim, delivery, action, record, args), None
         return await self._step(claim, delivery, action, record, args, ends=ends)
 
     async def _step(
@@ -212,6 +234,10 @@ class Delivering:
             found = await self._look(step, delivery, action, record, call)
             if found is not None:
                 return found
+        if delivery.show_progress and not claim.new and step.found == "fresh" and action.find is not None:
+            found = await action.find(record, delivery.mode, call)  # finds the placeholder of an earlier try as well
+            if found is not None:
+                return found
         if action.idempotency != "keyed":
             with ours():
                 await step.fence()
@@ -266,9 +292,10 @@ def _verdict(outcomes: Sequence[Outcome]) -> tuple[Verdict, str | None]:
     Return the verdict of a run whose deliveries ended so, and why.
     """
     verdict: Verdict
-    for verdict in ("superseded", "delivered", "unchanged"):
+    for verdict in ("superseded", "delivered", "unchanged", "discarded"):
         if found := [outcome for outcome in outcomes if outcome["outcome"] == verdict]:
-            return verdict, found[0]["why"] if verdict == "superseded" else None
+            told = next((outcome["why"] for outcome in found if outcome.get("why")), None)
+            return verdict, None if verdict == "unchanged" else told
     return "skipped", "; ".join(outcome.get("why", "") for outcome in outcomes) or None
 
 

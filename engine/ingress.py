@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import orjson
 from starlette.applications import Starlette
@@ -19,11 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bus.contract import Bus
-from connectors.contract import Connector, Delivery, Received
+from connectors.contract import Call, Connector, Decision, Delivery, Received
 from engine.metrics import Metrics
 from engine.outgoing import outgoing
+from engine.sources import followed
 from penstock.clock import Clock
 from penstock.errors import Forged, Rejected, Unavailable
+from penstock.http import Http
 from penstock.metrics import CONTENT_TYPE
 from penstock.secrets import SecretAway
 
@@ -33,6 +35,9 @@ BODY_MOST = 1024 * 1024  # bytes
 ANSWER_WITHIN = 2.0  # seconds: the shortest vendor deadline is 3
 BODY_WITHIN = 10.0  # seconds to send the whole body
 COME_BACK = 5  # seconds, Retry-After of a 503
+
+Decide = Callable[[Sequence[Decision]], Awaitable[None]]
+"""Keeps what people decided, durably."""
 
 
 class Ingress:
@@ -47,6 +52,8 @@ class Ingress:
         bus: Bus,
         clock: Clock,
         topic: Callable[[str], str],
+        http: Http | None = None,
+        decide: Decide | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._connectors = connectors
@@ -54,6 +61,9 @@ class Ingress:
         self._clock = clock
         self._topic = topic
         self._metrics = metrics
+        self._http = http
+        self._decide = decide
+        self._follows: set[asyncio.Task[None]] = set()
         self.asgi = Starlette(
             routes=[
                 Route("/in/{connection}", self._receive, methods=["POST"]),
@@ -106,25 +116,38 @@ class Ingress:
         except Rejected as error:
             log.warning("cannot read a delivery for %s: %s", name, error)
             return _problem(400, str(error))
+        if (trouble := await self._keep(name, connector, received)) is not None:
+            return trouble
+        if received.follow is not None and self._http is not None:
+            self._follow(name, connector, received.follow, self._http)
         if received.reply is not None:
             reply = received.reply
             return Response(reply.body, reply.status, dict(reply.headers))
-        return await self._publish(name, connector, received)
-
-    async def _publish(self, name: str, connector: Connector, received: Received) -> Response:
-        ids = [event.id for event in received.events]
-        if ids:
-            messages = [outgoing(self._topic(name), connector, event) for event in received.events]
-            try:
-                async with asyncio.timeout(ANSWER_WITHIN):
-                    await self._bus.publish(messages)
-            except (Unavailable, TimeoutError) as error:
-                log.warning("the bus cannot take a delivery for %s: %s", name, error or "too slow")
-                return _problem(503, "The bus cannot take events now; deliver again.", {"Retry-After": str(COME_BACK)})
-        answer: dict[str, object] = {"events": ids}
+        answer: dict[str, object] = {"events": [event.id for event in received.events]}
         if received.ignored:
             answer["ignored"] = received.ignored
         return JSONResponse(answer, 202)
+
+    async def _keep(self, name: str, connector: Connector, received: Received) -> Response | None:
+        """
+        Publish the events and keep the decisions; return the answer when that cannot be done now.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                if received.events:
+                    topic = self._topic(name)
+                    await self._bus.publish([outgoing(topic, connector, event) for event in received.events])
+                if received.decisions and self._decide is not None:
+                    await self._decide(received.decisions)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("the bus cannot take a delivery for %s: %s", name, error or "too slow")
+            return _problem(503, "The bus cannot take events now; deliver again.", {"Retry-After": str(COME_BACK)})
+        return None
+
+    def _follow(self, name: str, connector: Connector, follow: Callable[[Call], Awaitable[None]], http: Http) -> None:
+        task = asyncio.create_task(followed(connector, follow, http=http, clock=self._clock, name=name))
+        self._follows.add(task)
+        task.add_done_callback(self._follows.discard)
 
 
 def _media_type(content_type: str) -> str:

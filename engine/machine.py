@@ -30,7 +30,7 @@ from engine.topics import Topics
 from engine.watch import Watch
 from ledger.contract import Ledger
 from penstock.clock import Clock
-from penstock.errors import EdgeError, Invalid
+from penstock.errors import EdgeError
 from penstock.http import Http
 from penstock.metrics import Instruments
 from penstock.tracing import Tracing
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 HEALTH_TIMEOUT = 5.0  # seconds
 PRUNE_EVERY = 3600.0  # seconds
 BATCHES_EVERY = 2.0  # seconds
+DRAFTS_EVERY = 5.0  # seconds
 PACES_EVERY = 2.0  # seconds
 WHOAMI_AGAIN = 30.0  # seconds until a system that did not say who we are is asked again
 
@@ -131,7 +132,9 @@ class Engine:
         )
         self._topics = Topics(bus, ledger, partitions=layout.partitions, readers=_readers(layout, connectors, plans))
         self.metrics = Metrics(ledger, clock, _zone(plans), instruments)
-        self.ingress = Ingress(connectors, bus=bus, clock=clock, topic=layout.topic, metrics=self.metrics)
+        self.ingress = Ingress(
+            connectors, bus=bus, http=http, clock=clock, topic=layout.topic, metrics=self.metrics, decide=self._decide
+        )
         self._sources = self._opened(bus, layout, instruments, fail)
         self._partitions = layout.partitions
         self._letters = Letters(bus, layout.dead)
@@ -184,6 +187,7 @@ class Engine:
             ("pruning", self._prune, 0.0),
             ("sending what must leave", self._dispatch.look, LOOK_EVERY),
             ("looking at paces", self._ai.paces.look, PACES_EVERY),
+            ("looking for drafts that expired", self._ledger.expire_drafts, DRAFTS_EVERY),
             ("looking after batches", self._ai.batches.look, BATCHES_EVERY),
         ]
         self._chores = [asyncio.create_task(self._keep_asking(name)) for name in unknown]
@@ -224,7 +228,13 @@ class Engine:
         return health
 
     async def _decide(self, decisions: Sequence[Decision]) -> None:
-        raise Invalid(f"nothing here waits for {len(decisions)} decisions")
+        """
+        Keep what people said of drafts; what comes twice or too late is only noted.
+        """
+        for one in decisions:
+            taken = await self._ledger.decide_draft(one.key, one.choice, person=one.by, text=one.text)
+            if taken != "taken":
+                log.warning("a decision of %s about draft %s is not carried out: it is %s", one.by, one.key[:8], taken)
 
     async def _refuse(self, connection: str, event: Event, why: str) -> None:
         """

@@ -15,6 +15,7 @@ from ai import AI, AIError, Awaited, Batched, Ladder, Paced, Pacer
 from bus.contract import Message
 from connectors.contract import Connector
 from engine import offering
+from engine.approving import Undecided
 from engine.asking import Asked, Asking
 from engine.delivering import Delivering, Parked
 from engine.echoes import EchoPending
@@ -23,6 +24,7 @@ from engine.holds import Holds, Queued
 from engine.judging import Judging
 from engine.lookups import Lookups
 from engine.patience import LedgerDown, firmly
+from engine.progressing import Progressing
 from engine.rates import TooMany, count
 from engine.shadowing import Shadowing
 from engine.stations import ASK, CONTEXT, TRIGGER, station, station_of
@@ -88,6 +90,7 @@ class Runner:
         self._shadowing = Shadowing(plan, ai=ai, ledger=ledger, gates=gates)
         self._fail = fail
         self._lookups = Lookups(connectors, http=http, clock=clock, gates=gates)
+        self._progressing = Progressing(plan, connectors=connectors, http=http, clock=clock)
         self._delivering = Delivering(
             plan,
             connectors=connectors,
@@ -164,7 +167,10 @@ class Runner:
                 end = await self._state_after(error, claim, body)
             if leaving is not None:
                 leaving()
-            return await self._take(claim, end, span)
+            last = await self._take(claim, end, span)
+            if end[0] == self._ledger.finish:
+                await self._progressing.clear(claim, event)
+            return last
 
     async def _take(self, claim: Claim, end: _End, span: Span | None = None) -> bool:
         transition, args, keywords = end
@@ -190,6 +196,7 @@ class Runner:
         delivered = await self._delivering.all(
             claim, event, answer, probing=probing, newer=newer, goes_on=compared is not None
         )
+        self._progressing.wrote(claim, delivered.wrote)
         if compared is not None:
             await self._shadowing.compare(claim, answer, compared)
         told = {"why": delivered.why, "body": body, "ending": delivered.ending}
@@ -247,6 +254,7 @@ class Runner:
                 return await self._asking.answer(claim, kept, ladders, probing=probing), kept
         if plan.cache is None:
             may_ask()  # before a context is made in vain
+            await self._progressing.show(claim, event)
         with station(CONTEXT), self._watch.step(plan.name, CONTEXT):
             prompt, receipt, evidence = await self._assemble(event, claim.run, probing, claim.burst)
         patient = self._asking.patient(claim, event.time, self._clock.now_ms())
@@ -263,6 +271,7 @@ class Runner:
         with station(ASK), self._watch.step(plan.name, ASK):
             if question is not None and (answer := await self._asking.cached(claim, asked, may_ask)) is not None:
                 return answer, asked
+            await self._progressing.show(claim, event)
             answer = await self._asking.answer(claim, asked, ladders, probing=probing)
         return answer, asked if ladders[0] is plan.ladder else None  # another route has no shadow
 
@@ -313,8 +322,8 @@ class Runner:
                 return ledger.finish, (claim, "refused"), {"why": why, "body": body}
             case AIError() if error.advice == "refused":
                 return ledger.finish, (claim, "refused"), {"why": why, "body": body}
-            case Parked():
-                return ledger.aside, (claim, "parked", body), {"why": why}
+            case Parked() | Undecided():
+                return ledger.aside, (claim, error.aside, body), {"why": why}
             case AIError(advice="retry") | Conflict() | AuthFailed():
                 return self._again(claim, body, why, at=station_of(error))
             case UnknownOutcome():

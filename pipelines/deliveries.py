@@ -30,6 +30,17 @@ class DeliveryPlan:
     unless: Expression | None
     template: Template | None
     fields: Mapping[str, tuple[Expression, SetField]]
+    show_progress: bool = False
+    expires: float | None = None
+    """Seconds a person has to approve it."""
+
+    def possible(self, scope: Mapping[str, Any]) -> bool:
+        """
+        Return whether `when` may be true, before there is an answer; *scope* holds `event`.
+        """
+        if self.when is None or not self.when.roots <= {"event"}:
+            return True
+        return bool(self.when.evaluate(scope))
 
     def record_of(self, scope: Mapping[str, Any]) -> str:
         """

@@ -262,6 +262,8 @@ def _delivery(deliver: Deliver, templates: Path) -> DeliveryPlan:
         unless=_optional(deliver.unless),
         template=None if deliver.template is None else load_template(templates, deliver.template),
         fields={name: (compile_expression(field.value), field) for name, field in (deliver.set or {}).items()},
+        show_progress=deliver.show_progress,
+        expires=deliver.expires,
     )
 
 

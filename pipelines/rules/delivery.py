@@ -124,3 +124,28 @@ def blind(survey: Survey) -> Iterator[Finding]:
         if written and action.idempotency != "blind":
             message = f"{deliver.to!r} is {action.idempotency}: we can tell whether it took effect"
             yield survey.error_at_key((*keys, "on_unknown"), message, "leave it out")
+
+
+@rule("delivery/progress")
+def progress(survey: Survey) -> Iterator[Finding]:
+    """
+    `show_progress` is for actions that can show it.
+    """
+    for keys, deliver, action in _deliveries(survey):
+        if deliver.show_progress and not action.progress:
+            yield survey.error_at_key((*keys, "show_progress"), f"{deliver.to!r} can show no progress", "take it out")
+
+
+@rule("delivery/expires")
+def expires(survey: Survey) -> Iterator[Finding]:
+    """
+    `expires` is for drafts, which wait no longer than details are kept.
+    """
+    for keys, deliver, action in _deliveries(survey):
+        if deliver.expires is None:
+            continue
+        if not action.approval:
+            yield survey.error_at_key((*keys, "expires"), f"nobody approves {deliver.to!r}", "take it out")
+        elif deliver.expires > survey.declaration.hub.keep:
+            message = "a draft cannot wait longer than details are kept"
+            yield survey.error((*keys, "expires"), message, "shorten it, or raise `hub.keep`")
