@@ -16,6 +16,7 @@ from engine.echoes import value_hash
 from engine.gates import Gates
 from engine.lookups import Lookups, through
 from engine.patience import ours
+from engine.progressing import Progressing
 from engine.stations import station
 from engine.watch import Watch
 from ledger.contract import Claim, Ending, Ledger, Step, WriteIntent
@@ -70,9 +71,11 @@ class Delivering:
         clock: Clock,
         gates: Gates,
         watch: Watch,
+        progressing: Progressing,
         fail: Callable[[str], None],
     ) -> None:
         self._plan = plan
+        self._progressing = progressing
         self._connectors = connectors
         self._lookups = lookups
         self._ledger = ledger
@@ -116,6 +119,8 @@ class Delivering:
                 if (kept := done.get(delivery.step)) is None:
                     with self._watch.step(self._plan.name, delivery.step):
                         kept, ending = await self._one(claim, delivery, event, answer, probing, newer, ends=ends)
+                if delivery.show_progress and kept["outcome"] in ("skipped", "superseded"):
+                    await self._progressing.leave(claim, event, delivery.step)
                 outcomes.append(kept)
         verdict, why = _verdict(outcomes)
         ended = zip(self._plan.deliveries, outcomes, strict=True)

@@ -37,7 +37,7 @@ class Progressing:
         self._clock = clock
         self._wanted = [delivery for delivery in plan.deliveries if delivery.show_progress]
         self._shown: OrderedDict[tuple[str, int], frozenset[str]] = OrderedDict()
-        """By run and generation: of which deliveries the answer stands there by now."""
+        """By run and generation: of which deliveries no placeholder stands there any more."""
 
     async def show(self, claim: Claim, event: Event) -> None:
         """
@@ -57,7 +57,19 @@ class Progressing:
         Take note of what *claim*'s run wrote.
         """
         if self._wanted:
-            self._shown[claim.run, claim.generation] = steps
+            mark = (claim.run, claim.generation)
+            self._shown[mark] = self._shown.get(mark, frozenset()) | steps
+
+    async def leave(self, claim: Claim, event: Event, step: str) -> None:
+        """
+        Take away the placeholder of one delivery that will not write, while its run goes on.
+        """
+        if claim.new and (claim.run, claim.generation) not in self._shown:
+            return
+        for delivery, progress, record in self._each(event):
+            if delivery.step == step:
+                await self._do(claim, delivery, progress, record, show=False)
+                self.wrote(claim, frozenset({step}))
 
     async def clear(self, claim: Claim, event: Event) -> None:
         """

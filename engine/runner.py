@@ -100,6 +100,7 @@ class Runner:
             clock=clock,
             gates=gates,
             watch=self._watch,
+            progressing=self._progressing,
             fail=fail,
         )
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from console.cli import project
 from console.cli.exits import Exit
 from console.cli.streams import emit, say
+from ledger.contract import Ledger
 from ledger.returning import Return
 from penstock.errors import Invalid
 from schemas.entries import RunDetail
@@ -19,7 +20,8 @@ from schemas.entries import RunDetail
 _SAID = {
     "delivered": "the write counts as delivered; the run goes on after it, at its lane's tail",
     "again": "the write is sent again, at its lane's tail",
-    "discarded": "the run ended as discarded",
+    "approved": "the draft is sent as it stands",
+    "discarded": "the run ends as discarded",
 }
 
 
@@ -28,7 +30,9 @@ def decide(file: Path, run: str, chosen: Sequence[str], *, insist: bool, state: 
     Take the one decision in *chosen* about *run*.
     """
     if len(chosen) != 1:
-        raise Invalid("say what happened", where="penstock runs decide", hint="one of --delivered, --again, --discard")
+        raise Invalid(
+            "say what happened", where="penstock runs decide", hint="one of --delivered, --again, --approve, --discard"
+        )
     what: Any = chosen[0]
 
     async def work() -> RunDetail:
@@ -38,7 +42,12 @@ def decide(file: Path, run: str, chosen: Sequence[str], *, insist: bool, state: 
                 raise Invalid(
                     f"no run begins with {run!r}", where="penstock runs decide", hint="penstock runs lists them"
                 )
+            if found.run.reason == "approval" and found.run.state == "aside":
+                await _about_draft(ledger, found, what)
+                return await ledger.detail(found.run.run) or found
             _must_be_parked(found)
+            if what == "approved":
+                raise Invalid("no draft waits in this run", where="penstock runs decide", hint="--delivered or --again")
             one = Return(run=found.run.run, seq=found.run.seq, insist=insist)
             if not await ledger.decide(one, what, person=project.person()):
                 raise Invalid(f"run {found.run.run[:8]} was decided by somebody else", where="penstock runs decide")
@@ -49,6 +58,16 @@ def decide(file: Path, run: str, chosen: Sequence[str], *, insist: bool, state: 
         emit("decision", **detail.model_dump(mode="json"))
     say(f"run {detail.run.run[:8]}: {_SAID[what]}")
     return Exit.OK
+
+
+async def _about_draft(ledger: Ledger, found: RunDetail, what: str) -> None:
+    if what not in ("approved", "discarded"):
+        raise Invalid("its draft was not sent yet", where="penstock runs decide", hint="--approve or --discard")
+    choice: Literal["approve", "discard"] = "approve" if what == "approved" else "discard"
+    waiting = [draft for draft in await ledger.drafts(found.run.run) if draft.choice is None]
+    taken = [await ledger.decide_draft(draft.key, choice, person=project.person()) for draft in waiting]
+    if "taken" not in taken:
+        raise Invalid(f"run {found.run.run[:8]} was decided by somebody else", where="penstock runs decide")
 
 
 def _must_be_parked(found: RunDetail) -> None:

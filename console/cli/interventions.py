@@ -73,7 +73,8 @@ def decide(
     *,
     delivered: Annotated[bool, typer.Option("--delivered", help="The write took effect: go on after it.")] = False,
     again: Annotated[bool, typer.Option("--again", help="It did not: write it again.")] = False,
-    discard: Annotated[bool, typer.Option("--discard", help="Neither: the run ends as discarded.")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="The draft may be sent.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="None of these: the run ends as discarded.")] = False,
     even_if_newer: EvenIfNewer = False,
     state: State = None,
     file: File = PIPELINES,
@@ -82,11 +83,11 @@ def decide(
     """
     Decide how a run goes on that stands aside.
 
-    Its write was sent, and nobody could tell whether it took effect.
+    Either its write was sent and nobody could tell whether it took effect, or its draft waits for approval.
     """
     from console.cli.deciding import decide as command
 
-    wanted = {"delivered": delivered, "again": again, "discarded": discard}
+    wanted = {"delivered": delivered, "again": again, "approved": approve, "discarded": discard}
     chosen = [name for name, given in wanted.items() if given]
     return command(file, run, chosen, insist=even_if_newer, state=state, as_json=json)
 
