@@ -33,6 +33,7 @@ from connectors.edge import Edge
 from connectors.formulas import needed, truth, value
 from connectors.manifest import Manifest, SampleRule
 from connectors.mapping import events_of
+from connectors.polling import Poll
 from connectors.reading import fetch
 from connectors.settings import Settled
 from connectors.verification import verify
@@ -55,7 +56,6 @@ class DeclaredConnector:
         self.events: Mapping[str, JsonSchema] = manifest.event_schemas
         self.manifest = manifest
         self.accepts = JSON
-        self.sources: Mapping[str, Source] = {}
         self.samples: Sequence[Sample] = tuple(_sample(rule, folder) for rule in manifest.samples)
         self._settled = settled
         self._clock = clock
@@ -72,6 +72,7 @@ class DeclaredConnector:
             budget=Budget(manifest.budget or UNLIMITED, clock),
             clock=clock,
         )
+        self.sources: Mapping[str, Source] = {name: self._source(name) for name in manifest.polls}
         self.lookups: Mapping[str, Lookup] = {name: self._lookup(name) for name in manifest.lookups}
         self.actions: Mapping[str, Action] = {name: self._action(name) for name in manifest.actions}
 
@@ -164,6 +165,11 @@ class DeclaredConnector:
         response = await call.send("GET", self.manifest.health.get)
         return answer(response, f"GET {self.manifest.health.get}", write=False), response.headers
 
+    def _source(self, name: str) -> Source:
+        rule = self.manifest.polls[name]
+        poll = Poll(name=name, rule=rule, settings=self._settled.values, clock=self._clock)
+        return Source(name=name, description=rule.description, every=rule.every, read=poll.read)
+
     def _lookup(self, name: str) -> Lookup:
         rule = self.manifest.lookups[name]
         return Lookup(
@@ -174,6 +180,7 @@ class DeclaredConnector:
             ttl=rule.ttl,
             timeout=rule.timeout,
             fetch=functools.partial(self._fetch, name),
+            version=rule.version,
         )
 
     async def _fetch(self, name: str, by: str, call: Call, most: int) -> list[Record]:

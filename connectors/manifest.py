@@ -14,12 +14,13 @@ from pydantic import Field as Key
 from pydantic import StringConstraints, model_validator
 
 from connectors.budget import BudgetRule
-from connectors.contract import ActionSpec, ConnectorSpec, LookupSpec
+from connectors.contract import ActionSpec, ConnectorSpec, LookupSpec, SourceSpec
 from connectors.edge import Auth, ErrorRule
 from connectors.fields import schema_of
 from connectors.formulas import Formula
 from connectors.mapping import EventRule, Handshake
 from connectors.part import Header, Identifier, Part, Path, Words
+from connectors.polling import PollRule
 from connectors.reading import LookupRule
 from connectors.settings import Setting, settings_schema
 from connectors.verification import Verify
@@ -68,6 +69,7 @@ class Manifest(Part):
     """Whether a signed body is a delivery of this system at all."""
     handshakes: tuple[Handshake, ...] = ()
     events: tuple[EventRule, ...] = ()
+    polls: Mapping[Identifier, PollRule] = Key(default_factory=dict)
     own: tuple[Formula, ...] = ()
     """Each sees `event` and `acts_as`; the first that holds makes it our own write."""
     lookups: Mapping[Identifier, LookupRule] = Key(default_factory=dict)
@@ -104,6 +106,11 @@ class Manifest(Part):
             lookups={name: _lookup_spec(name, rule) for name, rule in self.lookups.items()},
             actions={name: _action_spec(name, rule) for name, rule in self.actions.items()},
             guarded=bool(self.own),
+            delivers=self.verify is not None,
+            sources={
+                name: SourceSpec(name=name, description=rule.description, every=rule.every)
+                for name, rule in self.polls.items()
+            },
         )
 
     @property
@@ -113,7 +120,7 @@ class Manifest(Part):
         """
         return {
             kind: {**schema_of(rule.data), "description": words}
-            for rule in self.events
+            for rule in (*self.events, *(rule for poll in self.polls.values() for rule in poll.events))
             for kind, words in rule.types.items()
         }
 
@@ -124,6 +131,7 @@ def _lookup_spec(name: str, rule: LookupRule) -> LookupSpec:
         description=rule.description,
         fields={field: declared.json_schema for field, declared in rule.fields.items()},
         many=rule.records is not None,
+        version=rule.version,
     )
 
 

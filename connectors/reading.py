@@ -71,11 +71,15 @@ class LookupRule(Part):
     newest: Formula | None = None
     pages: Pages | None = None
     fields: Mapping[Identifier, Field] = Key(min_length=1)
+    version: Identifier | None = None
+    """The field that is another one after every change of the record."""
     ttl: Annotated[float, Key(ge=0)] = 0.0
     timeout: Seconds = 10.0
 
     @model_validator(mode="after")
     def _one(self) -> Self:
+        if self.version is not None and self.version not in self.fields:
+            raise ValueError("'version' names one of the fields")
         if (self.record is None) == (self.records is None):
             raise ValueError("a lookup has either 'record' or 'records'")
         if self.record is not None and (self.pages or self.keep or self.newest):

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class ZendeskDouble(Double):
         ("GET", r"/api/v2/users/(?P<user>\d+)\.json", "user"),
         ("GET", r"/api/v2/users/(?P<user>\d+)/tickets/requested\.json", "requested"),
         ("GET", r"/api/v2/organizations/(?P<organization>\d+)\.json", "organization"),
+        ("GET", r"/api/v2/incremental/tickets/cursor\.json", "export"),
         ("POST", r"/api/v2/tickets\.json", "create"),
         ("GET", r"/api/v2/tickets/(?P<ticket>\d+)\.json", "ticket"),
         ("PUT", r"/api/v2/tickets/(?P<ticket>\d+)\.json", "update"),
@@ -73,6 +75,11 @@ class ZendeskDouble(Double):
         """Comments by ticket, oldest first."""
         self.users: dict[int, dict[str, Any]] = {AGENT_ID: _person(AGENT_ID, "Hub", "agent", email)}
         self.organizations: dict[int, dict[str, Any]] = {}
+        self.withheld = 60.0
+        """Seconds: what changed within them is not in the export yet."""
+        self.export_page = 1000
+        self.exports = 0
+        """Cursors of an earlier number are not taken any more."""
         self._created: dict[str, tuple[str, int]] = {}
         self._last = 35_000
 
@@ -124,6 +131,32 @@ class ZendeskDouble(Double):
         """
         _known(self.tickets, ticket)
         return Answered(body=_page(asked, "comments", self.notes[int(ticket)]))
+
+    def export(self, asked: Asked, _actor: str) -> Answered:
+        """
+        List tickets in the order in which they changed, from a time or a cursor on.
+        """
+        until = (datetime.now(UTC) - timedelta(seconds=self.withheld)).isoformat(timespec="seconds")
+        changed = sorted(self.tickets.values(), key=lambda ticket: (ticket["updated_at"], ticket["id"]))
+        shown = [ticket for ticket in changed if ticket["updated_at"] <= until.replace("+00:00", "Z")]
+        if cursor := asked.query.get("cursor"):
+            number, time, ticket = base64.b64decode(cursor).decode().split("|")
+            if int(number) != self.exports:
+                raise Refusal(422, {"error": "InvalidCursor", "description": "The cursor is not valid"})
+            rest = [one for one in shown if (one["updated_at"], one["id"]) > (time, int(ticket))]
+        elif start := asked.query.get("start_time"):
+            since = datetime.fromtimestamp(int(start), UTC).isoformat().replace("+00:00", "Z")
+            rest = [one for one in shown if one["updated_at"] >= since]
+        else:
+            raise Refusal(400, {"error": "StartTimeMissing", "description": "start_time is needed"})
+        size = min(int(asked.query.get("per_page", "1000")), self.export_page)
+        page = rest[:size]
+        following = asked.query.get("cursor")
+        if page:
+            last = f"{self.exports}|{page[-1]['updated_at']}|{page[-1]['id']}"
+            following = base64.b64encode(last.encode()).decode()
+        body = {"tickets": page, "after_cursor": following, "end_of_stream": len(rest) <= size, "before_cursor": None}
+        return Answered(body=body)
 
     def create(self, asked: Asked, actor: str) -> Answered:
         """
@@ -218,6 +251,7 @@ class ZendeskDouble(Double):
             "priority": given.get("priority"),
             "tags": list(given.get("tags", [])),
             "requester_id": requester,
+            "submitter_id": int(actor or 0) or requester,
             "organization_id": organization,
             "assignee_id": given.get("assignee_id"),
             "group_id": given.get("group_id"),
