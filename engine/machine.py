@@ -132,9 +132,7 @@ class Engine:
         )
         self._topics = Topics(bus, ledger, partitions=layout.partitions, readers=_readers(layout, connectors, plans))
         self.metrics = Metrics(ledger, clock, _zone(plans), instruments)
-        self.ingress = Ingress(
-            connectors, bus=bus, http=http, clock=clock, topic=layout.topic, metrics=self.metrics, decide=self._decide
-        )
+        self.ingress = self._door(bus, layout)
         self._sources = self._opened(bus, layout, instruments, fail)
         self._partitions = layout.partitions
         self._letters = Letters(bus, layout.dead)
@@ -163,6 +161,17 @@ class Engine:
         await self.executor.start()
         if taking:
             self._sources.start()
+
+    def _door(self, bus: Bus, layout: Layout) -> Ingress:
+        return Ingress(
+            self._connectors,
+            bus=bus,
+            http=self._http,
+            clock=self._clock,
+            topic=layout.topic,
+            metrics=self.metrics,
+            decide=self._decide,
+        )
 
     def _opened(self, bus: Bus, layout: Layout, instruments: Instruments, fail: Callable[[str], None]) -> Sources:
         return Sources(
