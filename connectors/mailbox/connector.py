@@ -5,6 +5,7 @@ One connection to a mailbox.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -148,15 +149,15 @@ class MailboxConnector:
     # ---- in ---------------------------------------------------------------------------------------
 
     async def _read(self, cursor: bytes | None, _call: Call) -> AsyncIterator[Page]:
-        seen = Seen(**orjson.loads(cursor)) if cursor else None
-        if seen is None:
+        if cursor is None:
             seen = await self._watch.do(self._end, self._until(imap.READ))
             yield Page(cursor=seen.kept())
+        else:
+            seen = Seen(**orjson.loads(cursor))
         while True:
             before = seen
-            seen, mails, waits = await self._watch.do(
-                lambda client, at=before: self._look(client, at), self._until(90.0)
-            )
+            looking = functools.partial(self._look, seen=before)
+            seen, mails, waits = await self._watch.do(looking, self._until(IDLE + imap.READ))
             if mails:
                 events = tuple([await self._event(mail, seen.validity) for mail in mails])
                 yield Page(events=events, cursor=seen.kept())

@@ -151,13 +151,13 @@ class Handler:
         self.trouble: list[str] = []
         """What the next mails meet: an answer, `drop-before`, `drop-after` or `hang`."""
 
-    async def handle_RCPT(self, server: SMTP, _session: Any, envelope: Any, address: str, _options: Any) -> str:
+    async def handle_RCPT(self, server: SMTP, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802  # the name aiosmtpd calls
         if self.trouble and self.trouble[0].startswith("rcpt "):
             return self.trouble.pop(0).removeprefix("rcpt ")
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: SMTP, _session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: SMTP, _session: Any, envelope: Any) -> str:  # noqa: N802  # the name aiosmtpd calls
         trouble = self.trouble.pop(0) if self.trouble else ""
         if trouble in ("", "drop-after", "hang"):
             self.got.append(envelope)
