@@ -4,6 +4,7 @@ The process that reads mails: `python child.py`. A frame in, a frame out: four b
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import sys
@@ -18,8 +19,7 @@ def main() -> None:
     Read mails until nobody sends one.
     """
     sys.path.insert(0, str(Path(__file__).parent))
-    import letters  # type: ignore[import-not-found]  # beside this file, and nothing else of ours
-
+    letters = importlib.import_module("letters")  # beside this file; nothing else of ours is needed
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     while header := sys.stdin.buffer.read(5):
         used = resource.getrusage(resource.RUSAGE_SELF)
