@@ -143,6 +143,7 @@ class OnBench(Portrait):
         async with listening(Receiver(got, bench.clock)) as url:
             bench.double.hooks.subscribe(f"{url}/in/test", self.environment["HOOK"])
             yield got
+            bench.double.hooks.unsubscribe(f"{url}/in/test")
 
     async def told(self, bench: Bench, change: Callable[[], Awaitable[Any]]) -> list[Event]:
         """
