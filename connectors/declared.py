@@ -73,12 +73,14 @@ class DeclaredConnector:
             clock=clock,
         )
         self.sources: Mapping[str, Source] = {
-            name: self._source(name)
-            for name, rule in manifest.polls.items()
-            if rule.when is None or truth(rule.when, {"settings": settled.values})
+            name: self._source(name) for name, rule in manifest.polls.items() if rule.wanted(settled.values)
         }
         self.lookups: Mapping[str, Lookup] = {name: self._lookup(name) for name in manifest.lookups}
-        self.actions: Mapping[str, Action] = {name: self._action(name) for name in manifest.actions}
+        self.actions: Mapping[str, Action] = {
+            name: self._action(name)
+            for name, rule in manifest.actions.items()
+            if rule.needs is None or rule.needs in settled.values
+        }
 
     def __repr__(self) -> str:
         return f"<{self.name} at {self.edge.base_url}>"

@@ -86,6 +86,12 @@ class PollRule(Part):
             raise ValueError("a poll goes on by one of 'next', 'token' and 'cursor'")
         return self
 
+    def wanted(self, settings: Mapping[str, Any]) -> bool:
+        """
+        Return whether a connection with *settings* is polled.
+        """
+        return self.when is None or truth(self.when, {"settings": settings})
+
 
 @dataclass(slots=True, kw_only=True)
 class Place:

@@ -15,7 +15,6 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.contract import Page
-from connectors.formulas import truth
 from connectors.polling import Place, Poll, PollRule, moment_of
 from penstock.clock import ManualClock
 from penstock.errors import NotFound, Rejected, Unavailable
@@ -206,8 +205,7 @@ async def test_a_poll_that_is_not_wanted() -> None:
     """`when` sees the settings."""
     rule = PollRule.model_validate({**RULE, "when": "settings.catch_up != 'off'"})
 
-    assert rule.when is not None
-    assert not truth(rule.when, {"settings": {"catch_up": "off"}})
+    assert [True, False] == [rule.wanted({"catch_up": word}) for word in ("on", "off")]
 
 
 # ---- by token: pages of a request that cannot be told apart by time -----------------------------
