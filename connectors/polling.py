@@ -76,7 +76,7 @@ class PollRule(Part):
     """What its requests are limited to apart from all others: they do not make others wait."""
     overlap: Annotated[float, Key(ge=0, le=86400)] = 120.0
     events: tuple[EventRule, ...] = Key(min_length=1)
-    """They see `item`, and with `each` the record it is of as `record`."""
+    """They see `item`, with `each` the record it is of as `record`, and `known`: older changes of a record were read."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -103,6 +103,8 @@ class Place:
     """When it was read for the first time: what was there already is no event."""
     since: datetime
     """The newest change it knows."""
+    known: datetime
+    """The newest change at the end of the last reading that came to its end: every change until then was met."""
     cursor: str | None
     seen: dict[str, str]
     """States of records of the overlap, with their times."""
@@ -116,6 +118,7 @@ class Place:
         return cls(
             begun=datetime.fromisoformat(held["begun"]),
             since=datetime.fromisoformat(held["since"]),
+            known=datetime.fromisoformat(held["known"]),
             cursor=held["cursor"],
             seen=held["seen"],
         )
@@ -126,8 +129,9 @@ class Place:
         """
         oldest = (self.since - timedelta(seconds=overlap)).isoformat()
         self.seen = dict([(state, time) for state, time in self.seen.items() if time >= oldest][-SEEN:])
-        times = {"begun": self.begun.isoformat(), "since": self.since.isoformat()}
-        return orjson.dumps({**times, "cursor": self.cursor, "seen": self.seen})
+        times = {"begun": self.begun, "since": self.since, "known": self.known}
+        said = {name: time.isoformat() for name, time in times.items()}
+        return orjson.dumps({**said, "cursor": self.cursor, "seen": self.seen})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +163,7 @@ class Poll:
         """
         if cursor is None:
             now = utc(self.clock.now_ms())
-            yield Page(cursor=Place(begun=now, since=now, cursor=None, seen={}).kept(self.rule.overlap))
+            yield Page(cursor=Place(begun=now, since=now, known=now, cursor=None, seen={}).kept(self.rule.overlap))
             return
         place = Place.read(cursor)
         try:
@@ -185,6 +189,8 @@ class Poll:
             if rule.cursor is not None and value(rule.cursor, scope):
                 place.cursor = needed(rule.cursor, scope, "cursor")
             turn = self._next(turn, place, scope)
+            if turn is None:
+                place.known = place.since
             if events or place.kept(rule.overlap) != kept:
                 kept = place.kept(rule.overlap)
                 yield Page(events=tuple(events), cursor=kept)
@@ -231,6 +237,7 @@ class Poll:
             "settings": self.settings,
             "since": _moment(turn.since, self.clock),
             "begun": _moment(place.begun, self.clock),
+            "known": _moment(place.known - timedelta(seconds=self.rule.overlap), self.clock),
             "cursor": place.cursor,
             "token": turn.token,
         }

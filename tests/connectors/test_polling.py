@@ -313,6 +313,37 @@ async def test_several_events_of_one_record(clock: ManualClock) -> None:
     assert found == ["a/n1", "a/n2"]
 
 
+async def test_older_changes_of_a_record_that_is_met_late(clock: ManualClock) -> None:
+    """
+    A record that changed twice shows only under its last time: its first change is not lost by a reading that broke
+    off in between; once a reading came to its end, only what is within the overlap is told again.
+    """
+    rule = {
+        **RULE["events"][0],  # type: ignore[index]
+        "each": "record.notes",
+        "when": "(item | unix_ms) >= known.unix_ms",
+        "id": "record.id ~ '/' ~ item",
+        "subject": "record.id",
+        "time": "item",
+        "data": {},
+    }
+    system, source = System(), poll(clock, events=[rule], overlap=10)
+    _, cursor = await read(source, None, system)
+    await clock.advance(7200)
+    early, late = [(NOON + timedelta(seconds=seconds)).isoformat() for seconds in (30, 3000)]
+    for number in range(3):
+        system.change(f"t{number}", 1000 + number, notes=[])
+    system.change("twice", 3000, notes=[early, late])
+    _, cursor = await read(source, cursor, system, pages=1)
+    found, cursor = await read(source, cursor, system)
+    last = (NOON + timedelta(seconds=4000)).isoformat()
+    system.things[-1] |= {"changed": last, "notes": [early, late, last]}
+    after, _ = await read(source, cursor, system)
+
+    assert found == [f"twice/{early}", f"twice/{late}"]
+    assert after == [f"twice/{late}", f"twice/{last}"]
+
+
 async def test_links_in_the_header(clock: ManualClock) -> None:
     """A next page may stand in the Link header."""
     system, source = System(), poll(clock, next="links.next")
