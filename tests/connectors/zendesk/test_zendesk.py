@@ -42,6 +42,7 @@ class TestZendesk(ConnectorContract):
     given: ClassVar = {
         "set_fields": {"fields": {"priority": "urgent"}},
         "add_tags": {"fields": {"tags": ["vip"]}},
+        "remove_tags": {"fields": {"tags": ["vip"]}},
     }
     lookup = "ticket"
     listing = "agent_notes"
