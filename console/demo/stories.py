@@ -35,7 +35,7 @@ WITHIN = 60.0  # seconds of one story
 LOOK_EVERY = 0.05  # seconds
 STOP_GRACE = 5.0  # seconds
 QUESTION = "Hi <@U0HUB0001>, is it true that order <https://shop.example/o/4711|4711> left Lyon on 17 November?"
-ACCOUNT = {"Name": "Nadia Bikes", "Website": "https://nadia-bikes.example"}
+ACCOUNT: dict[str, Any] = {"Name": "Nadia Bikes", "Website": "https://nadia-bikes.example"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
