@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors.addresses import absolute
+from connectors.budget import Budget
 from connectors.contract import Call, Connector
 from connectors.edge import Edge
 from penstock.clock import Clock
@@ -64,10 +65,11 @@ class HttpCall:
         write: bool = False,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
         **body: Any,
     ) -> Response:
         """
-        Send one request; see `connectors.contract.Call.send`.
+        Send one request; see `connectors.contract.Call.send`. *budget* is for what a system limits by itself.
         """
         edge = self._edge
         if edge is None:
@@ -76,23 +78,23 @@ class HttpCall:
         what = f"{method} {urlsplit(target).path}"
 
         async def sent(proof: Mapping[str, str] | None) -> tuple[Response, Mapping[str, str]]:
-            async with edge.budget.turn(self._patience()):
+            async with (budget or edge.budget).turn(self._patience()):
                 proof = proof or edge.headers()[0]  # after the wait: the newest there is
                 named = {"user-agent": USER_AGENT, **proof, **(headers or {})}
                 request = Request.to(method, target, params=params, headers=named, **body)
                 return await self._exchange(request, what, write=write), proof
 
-        response = await self._proven(edge, sent)
-        edge.judge(response, what, write=write)
+        response = await self._proven(edge, sent, what)
+        edge.judge(response, what, write=write, budget=budget)
         return edge.unechoed(response)
 
-    async def _proven(self, edge: Edge, sent: _Sent) -> Response:
+    async def _proven(self, edge: Edge, sent: _Sent, what: str) -> Response:
         """
         Send with the newest credential; when that is refused, with the one there is by now, then with the one before.
         """
         response, proof = await sent(None)
         tried = [proof]
-        while edge.refuses(response, tried[-1]) and len(tried) < CREDENTIALS:
+        while edge.refuses(response, tried[-1], what) and len(tried) < CREDENTIALS:
             if len(tried) == 1:
                 await edge.renew(max(0.0, self._patience() - self._clock.monotonic()))
             other = next((proof for proof in edge.headers() if proof not in tried), None)

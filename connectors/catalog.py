@@ -48,7 +48,7 @@ def spec(name: str, settings: Mapping[str, Any] | None = None) -> ConnectorSpec:
     Return what may be known of a connector without a connection, or of one with *settings*; raises `Invalid`.
     """
     found = described(name)
-    return manifest(name).spec if found is None else found.spec(settings or {})
+    return manifest(name).spec_with(settings or {}) if found is None else found.spec(settings or {})
 
 
 def described(name: str) -> Described | None:

@@ -32,7 +32,7 @@ from connectors.contract import (
 from connectors.edge import Edge
 from connectors.formulas import needed, truth, value
 from connectors.manifest import Manifest, SampleRule
-from connectors.mapping import events_of
+from connectors.mapping import events_of, left_out
 from connectors.polling import Poll
 from connectors.reading import fetch
 from connectors.settings import Settled
@@ -72,9 +72,15 @@ class DeclaredConnector:
             budget=Budget(manifest.budget or UNLIMITED, clock),
             clock=clock,
         )
-        self.sources: Mapping[str, Source] = {name: self._source(name) for name in manifest.polls}
+        self.sources: Mapping[str, Source] = {
+            name: self._source(name) for name, rule in manifest.polls.items() if rule.wanted(settled.values)
+        }
         self.lookups: Mapping[str, Lookup] = {name: self._lookup(name) for name in manifest.lookups}
-        self.actions: Mapping[str, Action] = {name: self._action(name) for name in manifest.actions}
+        self.actions: Mapping[str, Action] = {
+            name: self._action(name)
+            for name, rule in manifest.actions.items()
+            if rule.needs is None or rule.needs in settled.values
+        }
 
     def __repr__(self) -> str:
         return f"<{self.name} at {self.edge.base_url}>"
@@ -88,7 +94,7 @@ class DeclaredConnector:
         rule = self.manifest.verify
         if rule is None:
             raise Rejected(f"{self.name!r} takes no deliveries.")
-        verify(rule, delivery, self._settled.secrets(rule.secret))
+        verify(rule, delivery, self._settled.secrets(rule.secret), self._settled.values)
         return self.translate(delivery.body)
 
     def translate(self, body: bytes) -> Received:
@@ -113,7 +119,8 @@ class DeclaredConnector:
             raise Rejected(f"The body is not a delivery of {self.name!r}.")
         events = tuple(event for rule in self.manifest.events for event in events_of(rule, scope))
         if not events:
-            return Received(ignored=f"{self.name!r} makes no event of this kind of delivery.")
+            why = next((said for rule in self.manifest.events if (said := left_out(rule, scope))), None)
+            return Received(ignored=why or f"{self.name!r} makes no event of this kind of delivery.")
         return Received(events=events)
 
     def own(self, event: Event) -> str | None:
@@ -167,7 +174,8 @@ class DeclaredConnector:
 
     def _source(self, name: str) -> Source:
         rule = self.manifest.polls[name]
-        poll = Poll(name=name, rule=rule, settings=self._settled.values, clock=self._clock)
+        budget = Budget(rule.budget, self._clock) if rule.budget is not None else None
+        poll = Poll(name=name, rule=rule, settings=self._settled.values, clock=self._clock, budget=budget)
         return Source(name=name, description=rule.description, every=rule.every, read=poll.read)
 
     def _lookup(self, name: str) -> Lookup:

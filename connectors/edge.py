@@ -100,7 +100,7 @@ class ErrorRule(Part):
 
     status: tuple[int, ...] = Key(min_length=1)
     when: Formula | None = None
-    """Sees `status`, `headers` (lower case) and `body`."""
+    """Sees `status`, `headers` (lower case), `body` and `request`, as in `GET /path`."""
     raises: Raises
 
 
@@ -142,11 +142,11 @@ class Edge:
             found.sort(key=refused.__contains__)
         return found
 
-    def refuses(self, response: Response, headers: Mapping[str, str]) -> bool:
+    def refuses(self, response: Response, headers: Mapping[str, str], what: str = "") -> bool:
         """
         Tell whether *response* refuses the credential in *headers*, and remember it. Nothing was carried out then.
         """
-        if response.status != 401 or self._kind(response, write=False) != "auth-failed":
+        if response.status != 401 or self._kind(response, what, write=False) != "auth-failed":
             return False
         others = [refused for refused in self._refused if refused[0] != headers]
         self._refused = [*others, (headers, self._clock.monotonic() + REFUSED)]
@@ -160,21 +160,27 @@ class Edge:
             async with asyncio.timeout(within):
                 await self._renew()
 
-    def judge(self, response: Response, what: str, *, write: bool) -> None:
+    def judge(self, response: Response, what: str, *, write: bool, budget: Budget | None = None) -> None:
         """
-        Raise the error *response* means; *what* is the request in words.
+        Raise the error *response* means; *what* is the request in words, and *budget* what it was sent under.
         """
-        self.budget.learn(response.headers)
+        budget = budget or self.budget
+        budget.learn(response.headers)
         if 200 <= response.status < 300:
             return
-        kind = self._kind(response, write=write)
+        kind = self._kind(response, what, write=write)
         said = f"{what}: {response.status}{self._excerpt(response)}"
         if kind == "unavailable":
-            raise self._later(response, said)
+            raise self._later(response, said, budget)
         self._raise(kind, said)
 
-    def _kind(self, response: Response, *, write: bool) -> Raises:
-        scope: Scope = {"status": response.status, "headers": response.headers, "body": _data(response)}
+    def _kind(self, response: Response, what: str, *, write: bool) -> Raises:
+        scope: Scope = {
+            "status": response.status,
+            "headers": response.headers,
+            "body": _data(response),
+            "request": what,
+        }
         for rule in self._rules:
             if response.status in rule.status and (rule.when is None or truth(rule.when, scope)):
                 return rule.raises
@@ -186,13 +192,13 @@ class Edge:
             return "unknown-outcome" if write else "unavailable"
         return "rejected"
 
-    def _later(self, response: Response, said: str) -> errors.Unavailable:
+    def _later(self, response: Response, said: str, budget: Budget) -> errors.Unavailable:
         now = utc(self._clock.now_ms())
         wait = parse_retry_after(response.headers.get("retry-after"), now)
         if wait is None:
-            wait = self.budget.reset_in(response.headers)
+            wait = budget.reset_in(response.headers)
         if wait is not None:
-            self.budget.pause(wait)
+            budget.pause(wait)
         return errors.Unavailable(said, retry_after=wait)
 
     def _raise(self, kind: Raises, said: str) -> NoReturn:

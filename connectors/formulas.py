@@ -2,7 +2,8 @@
 Expressions in manifests: compiled when the manifest is read, evaluated without surprises.
 
 A *formula* is a bare expression. A *shape* is JSON data whose texts are formulas; rendering it gives
-JSON data again, so no value can ever break out of its place.
+JSON data again, so no value can ever break out of its place. `{$each: FORMULA, $item: SHAPE}` in a shape is
+a list: the shape once for each `item` of what the formula gives.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from penstock.expressions import EvaluationError, Expression, ExpressionError, M
 
 Scope = Mapping[str, Any]
 _LEFT_OUT = object()
+_EACH, _ITEM = "$each", "$item"
 
 
 def compiled(text: Any) -> Expression:
@@ -39,6 +41,8 @@ def compiled_shape(data: Any) -> Any:
     Return *data* with every text in it compiled.
     """
     if isinstance(data, Mapping):
+        if (_EACH in data or _ITEM in data) and set(data) != {_EACH, _ITEM}:
+            raise ValueError(f"a list in a shape is written {{{_EACH}: EXPRESSION, {_ITEM}: SHAPE}}")
         return {name: compiled_shape(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
         return [compiled_shape(value) for value in data]
@@ -97,9 +101,21 @@ def _rendered(shape: Any, scope: Scope) -> Any:
             return _LEFT_OUT
         except EvaluationError as error:
             raise Rejected(f"The data does not fit: {error}") from error
+    if isinstance(shape, dict) and _EACH in shape:
+        return _each(shape, scope)
     if isinstance(shape, dict):
         parts = {name: _rendered(part, scope) for name, part in shape.items()}
         return {name: part for name, part in parts.items() if part is not _LEFT_OUT}
     if isinstance(shape, list):
         return [part for item in shape if (part := _rendered(item, scope)) is not _LEFT_OUT]
     return shape
+
+
+def _each(shape: Mapping[str, Any], scope: Scope) -> Any:
+    items = _rendered(shape[_EACH], scope)
+    if items is _LEFT_OUT or items is None:
+        return _LEFT_OUT
+    if not isinstance(items, list):
+        raise Rejected(f"The data does not fit: {shape[_EACH].text!r} is no list")
+    rendered = [_rendered(shape[_ITEM], {**scope, "item": item}) for item in items]
+    return [part for part in rendered if part is not _LEFT_OUT]

@@ -81,6 +81,8 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
+        if self.verify is not None and self.verify.public is not None and self.verify.public not in self.settings:
+            raise ValueError(f"'public' names {self.verify.public!r}, which is not under 'settings'")
         for name in [self.auth.setting, *([self.verify.secret] if self.verify else [])]:
             if name not in self.settings or not self.settings[name].secret:
                 raise ValueError(f"{name!r} is not a secret setting (declare it under 'settings' with `secret: true`)")
@@ -91,6 +93,8 @@ class Manifest(Part):
         for action in self.actions.values():
             if action.reads is not None and action.reads not in self.lookups:
                 raise ValueError(f"'reads' names {action.reads!r}, which is not under 'lookups'")
+            if action.needs is not None and action.needs not in self.settings:
+                raise ValueError(f"'needs' names {action.needs!r}, which is not under 'settings'")
         return self
 
     @property
@@ -98,20 +102,36 @@ class Manifest(Part):
         """
         Return what may be known without a connection.
         """
+        return self.spec_with({})
+
+    def spec_with(self, settings: Mapping[str, Any]) -> ConnectorSpec:
+        """
+        Return what there is with these settings; with none, what there is with any.
+        """
         return ConnectorSpec(
             name=self.name,
             description=self.description,
             settings=settings_schema(self.settings),
             events=self.event_schemas,
             lookups={name: _lookup_spec(name, rule) for name, rule in self.lookups.items()},
-            actions={name: _action_spec(name, rule) for name, rule in self.actions.items()},
+            actions={
+                name: _action_spec(name, rule)
+                for name, rule in self.actions.items()
+                if not settings or rule.needs is None or rule.needs in settings
+            },
             guarded=bool(self.own),
             delivers=self.verify is not None,
             sources={
                 name: SourceSpec(name=name, description=rule.description, every=rule.every)
                 for name, rule in self.polls.items()
+                if not settings or rule.wanted(self._plain(settings))
             },
         )
+
+    def _plain(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        plain = {name: setting for name, setting in self.settings.items() if not setting.secret}
+        found = {name: settings.get(name, setting.default) for name, setting in plain.items()}
+        return {name: given for name, given in found.items() if given is not None}
 
     @property
     def event_schemas(self) -> dict[str, dict[str, Any]]:

@@ -59,6 +59,15 @@ class HashedId(Part):
     hash: Mapping[str, Formula] = Key(min_length=1)
 
 
+class LeftOut(Part):
+    """
+    Changes that are no events here, and why.
+    """
+
+    when: Formula
+    why: Words
+
+
 class EventRule(Part):
     """
     How a part of a signed body becomes an event.
@@ -69,6 +78,8 @@ class EventRule(Part):
     when: Formula
     each: Formula | None = None
     """A list in the body: one event per `item`."""
+    unless: LeftOut | None = None
+    """Looked at where `when` holds."""
     type: Formula
     id: Formula | HashedId
     source: Formula
@@ -83,15 +94,30 @@ def events_of(rule: EventRule, scope: Scope) -> Iterator[Event]:
     """
     Yield the events *rule* finds in `scope["body"]`; raises `Rejected` when one does not fit.
     """
+    for inner in _found(rule, scope):
+        if rule.unless is None or not truth(rule.unless.when, inner):
+            yield from _event(rule, inner)
+
+
+def left_out(rule: EventRule, scope: Scope) -> str | None:
+    """
+    Return why *rule* makes no event of something it would make one of; None when there is no such thing.
+    """
+    if rule.unless is None:
+        return None
+    return rule.unless.why if any(truth(rule.unless.when, inner) for inner in _found(rule, scope)) else None
+
+
+def _found(rule: EventRule, scope: Scope) -> Iterator[Scope]:
     if rule.each is None:
         if truth(rule.when, scope):
-            yield from _event(rule, scope)
+            yield scope
         return
     items = value(rule.each, scope)
     for item in items if isinstance(items, list) else []:
         inner = {**scope, "item": item}
         if truth(rule.when, inner):
-            yield from _event(rule, inner)
+            yield inner
 
 
 def _event(rule: EventRule, scope: Scope) -> Iterator[Event]:

@@ -5,6 +5,10 @@ A poll keeps a time and, where the system gives one, its own cursor. A system ma
 time than one that was read before: each reading by time therefore begins `overlap` seconds earlier, and the cursor
 holds which states of records it has seen of that span. A system's own cursor that is not taken any more is replaced
 by the time that was kept with it: nothing is skipped in silence.
+
+Records are asked for in the order of their times. Where pages go by `token`, each page begins at the newest time that
+was seen, and a token is used only within what cannot be told apart by time: a record that changes while we read moves
+to the end and pushes others over the edge of a page, and no request finds more than a system's limit.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import orjson
 from pydantic import Field as Key
 from pydantic import model_validator
 
+from connectors.addresses import links
+from connectors.budget import Budget, BudgetRule
 from connectors.calling import answer
 from connectors.contract import Call, Page
 from connectors.formulas import Formula, Scope, Shape, needed, render, truth, value
@@ -38,10 +44,13 @@ NEWEST_SECONDS = 100_000_000_000  # a larger number is milliseconds since 1970
 
 class PollRule(Part):
     """
-    How changes are asked for. Formulas see `since`, `begun` (both with `iso`, `unix`, `unix_ms`, `ago_minutes`), `cursor`.
+    How changes are asked for. Formulas see `since`, `begun` (both with `iso`, `unix`, `unix_ms`, `ago_minutes`),
+    `cursor`, `token` and `settings`.
     """
 
     description: Words
+    when: Formula | None = None
+    """Sees `settings`: whether this connection is polled at all."""
     method: Literal["GET", "POST"] = "GET"
     path: Path
     params: Mapping[str, Formula] = Key(default_factory=dict)
@@ -55,23 +64,33 @@ class PollRule(Part):
     time: Formula
     """When an `item` changed: ISO 8601, or a number of seconds or milliseconds since 1970."""
     next: Formula | None = None
-    """URL of the next page, null at the end."""
+    """URL of the next page, null at the end; sees `links`, the targets of the Link header by their `rel`."""
+    token: Formula | None = None
+    """What the next page of the same request is asked for with, null at the end. It is not kept."""
     cursor: Formula | None = None
     """The system's own position behind this page: it is kept, and the next request is made with it."""
     more: Formula | None = None
     """With `cursor`: whether another page follows now."""
     every: Seconds = 60.0
+    budget: BudgetRule | None = None
+    """What its requests are limited to apart from all others: they do not make others wait."""
     overlap: Annotated[float, Key(ge=0, le=86400)] = 120.0
     events: tuple[EventRule, ...] = Key(min_length=1)
-    """They see `item` too."""
+    """They see `item`, with `each` the record it is of as `record`, and `known`: older changes of a record were read."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.cursor is None) != (self.more is None):
             raise ValueError("'cursor' and 'more' go together")
-        if self.cursor is not None and self.next is not None:
-            raise ValueError("a poll goes on by 'next' or by 'cursor', not by both")
+        if sum(way is not None for way in (self.cursor, self.next, self.token)) > 1:
+            raise ValueError("a poll goes on by one of 'next', 'token' and 'cursor'")
         return self
+
+    def wanted(self, settings: Mapping[str, Any]) -> bool:
+        """
+        Return whether a connection with *settings* is polled.
+        """
+        return self.when is None or truth(self.when, {"settings": settings})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +103,8 @@ class Place:
     """When it was read for the first time: what was there already is no event."""
     since: datetime
     """The newest change it knows."""
+    known: datetime
+    """The newest change at the end of the last reading that came to its end: every change until then was met."""
     cursor: str | None
     seen: dict[str, str]
     """States of records of the overlap, with their times."""
@@ -97,6 +118,7 @@ class Place:
         return cls(
             begun=datetime.fromisoformat(held["begun"]),
             since=datetime.fromisoformat(held["since"]),
+            known=datetime.fromisoformat(held["known"]),
             cursor=held["cursor"],
             seen=held["seen"],
         )
@@ -107,8 +129,20 @@ class Place:
         """
         oldest = (self.since - timedelta(seconds=overlap)).isoformat()
         self.seen = dict([(state, time) for state, time in self.seen.items() if time >= oldest][-SEEN:])
-        times = {"begun": self.begun.isoformat(), "since": self.since.isoformat()}
-        return orjson.dumps({**times, "cursor": self.cursor, "seen": self.seen})
+        times = {"begun": self.begun, "since": self.since, "known": self.known}
+        said = {name: time.isoformat() for name, time in times.items()}
+        return orjson.dumps({**said, "cursor": self.cursor, "seen": self.seen})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """
+    One request of a reading.
+    """
+
+    since: datetime
+    token: Any = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +155,7 @@ class Poll:
     rule: PollRule
     settings: Mapping[str, Any]
     clock: Clock
+    budget: Budget | None = None
 
     async def read(self, cursor: bytes | None, call: Call) -> AsyncIterator[Page]:
         """
@@ -128,7 +163,7 @@ class Poll:
         """
         if cursor is None:
             now = utc(self.clock.now_ms())
-            yield Page(cursor=Place(begun=now, since=now, cursor=None, seen={}).kept(self.rule.overlap))
+            yield Page(cursor=Place(begun=now, since=now, known=now, cursor=None, seen={}).kept(self.rule.overlap))
             return
         place = Place.read(cursor)
         try:
@@ -143,56 +178,86 @@ class Poll:
                 yield page
 
     async def _pages(self, place: Place, call: Call) -> AsyncIterator[Page]:
-        rule, url = self.rule, None
-        since = place.since
+        rule = self.rule
+        turn: Turn | None = Turn(since=place.since - timedelta(seconds=rule.overlap))
+        kept = place.kept(rule.overlap)
         for _ in range(PAGES):
-            body = await self._ask(place, since, url, call)
-            scope = {"body": body, "settings": self.settings, "begun": _moment(place.begun, self.clock)}
+            assert turn is not None
+            body, links = await self._ask(place, turn, call)
+            scope = {**self._scope(place, turn), "body": body, "links": links}
             events = self._events(scope, place)
-            if rule.cursor is not None:
-                place.cursor = needed(rule.cursor, scope, "cursor") if value(rule.cursor, scope) else place.cursor
-            url = value(rule.next, scope) if rule.next is not None else None
-            more = truth(rule.more, scope) if rule.more is not None else bool(url)
-            if events or rule.cursor is not None:
-                yield Page(events=tuple(events), cursor=place.kept(rule.overlap))
-            if not more:
+            if rule.cursor is not None and value(rule.cursor, scope):
+                place.cursor = needed(rule.cursor, scope, "cursor")
+            turn = self._next(turn, place, scope)
+            if turn is None:
+                place.known = place.since
+            if events or place.kept(rule.overlap) != kept:
+                kept = place.kept(rule.overlap)
+                yield Page(events=tuple(events), cursor=kept)
+            if turn is None:
                 return
         raise Unavailable(f"the poll {self.name!r} found no end after {PAGES} pages")
 
-    async def _ask(self, place: Place, since: datetime, url: Any, call: Call) -> Any:
+    def _next(self, turn: Turn, place: Place, scope: Scope) -> Turn | None:
+        """
+        Return what is asked for after *turn*, None at the end.
+        """
         rule = self.rule
-        early = since - timedelta(seconds=rule.overlap)
-        scope: Scope = {
-            "settings": self.settings,
-            "since": _moment(early, self.clock),
-            "begun": _moment(place.begun, self.clock),
-            "cursor": place.cursor,
-        }
-        what = f"{rule.method} {rule.path}"
-        if isinstance(url, str) and url:
-            response = await call.send(rule.method, url)
-        elif rule.method == "GET":
-            response = await call.send("GET", rule.path, params=params_of(rule.params, scope))
+        if rule.more is not None:
+            return turn if truth(rule.more, scope) else None
+        if rule.next is not None:
+            url = value(rule.next, scope)
+            return Turn(since=turn.since, url=url) if isinstance(url, str) and url else None
+        token = value(rule.token, scope) if rule.token is not None else None
+        if token is None or token == "":
+            return None
+        later = Turn(since=max(turn.since, place.since))
+        ahead = self._words(place, later) != self._words(place, Turn(since=turn.since))
+        return later if ahead else Turn(since=turn.since, token=token)
+
+    async def _ask(self, place: Place, turn: Turn, call: Call) -> tuple[Any, dict[str, str]]:
+        rule = self.rule
+        more: dict[str, Any] = {} if self.budget is None else {"budget": self.budget}
+        if turn.url is not None:
+            response = await call.send(rule.method, turn.url, **more)
         else:
-            body = render(rule.json_, scope)
-            response = await call.send("POST", rule.path, params=params_of(rule.params, scope), json=body)
-        return answer(response, what, write=False)
+            params, body = self._words(place, turn)
+            if rule.method == "POST":
+                more["json"] = body
+            response = await call.send(rule.method, rule.path, params=params, **more)
+        found = answer(response, f"{rule.method} {rule.path}", write=False)
+        return found, links(response.headers.get("link", ""))
+
+    def _words(self, place: Place, turn: Turn) -> tuple[dict[str, Any], Any]:
+        scope = self._scope(place, turn)
+        return params_of(self.rule.params, scope), render(self.rule.json_, scope)
+
+    def _scope(self, place: Place, turn: Turn) -> dict[str, Any]:
+        return {
+            "settings": self.settings,
+            "since": _moment(turn.since, self.clock),
+            "begun": _moment(place.begun, self.clock),
+            "known": _moment(place.known - timedelta(seconds=self.rule.overlap), self.clock),
+            "cursor": place.cursor,
+            "token": turn.token,
+        }
 
     def _events(self, scope: Scope, place: Place) -> list[Event]:
         items = value(self.rule.records, scope)
         if not isinstance(items, list):
             raise Unavailable(f"The answer to the poll {self.name!r} holds no list at {self.rule.records.text!r}.")
+        now = utc(self.clock.now_ms())
         found: list[Event] = []
         for item in items:
-            inner = {**scope, "item": item}
+            inner = {**scope, "item": item, "record": item}
             try:
                 changed = moment_of(value(self.rule.time, inner))
                 state = f"{needed(self.rule.id, inner, 'id')}/{needed(self.rule.version, inner, 'version')}"
                 fresh = [event for rule in self.rule.events for event in events_of(rule, inner)]
-            except (Rejected, ValueError) as error:
+            except (Rejected, ValueError, OverflowError) as error:
                 log.error("poll %s: a record does not fit and gives no event: %s", self.name, error)  # noqa: TRY400  # a record's fault, not ours
                 continue
-            place.since = max(place.since, changed)
+            place.since = max(place.since, min(changed, now))  # a time to come would pass over what changes until then
             if state not in place.seen:
                 place.seen[state] = changed.isoformat()
                 found += fresh

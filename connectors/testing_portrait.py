@@ -142,6 +142,13 @@ class Portrait(ABC):
         """
         raise NotImplementedError
 
+    def prepare(self, double: Any, action: str) -> str:
+        """
+        Create a record that *action* changes when it writes what it writes here; return its id.
+        """
+        del action
+        return self.record(double, "text")
+
     def effects(self, double: Any, action: str, record: str) -> int:
         """
         Return how often what *action* writes here took effect on *record*.

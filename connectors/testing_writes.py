@@ -31,7 +31,7 @@ class WritesContract(OnBench):
     async def test_failing_writes(self, bench: Bench, write_fault: Fault, each_action: str) -> None:
         """Each way a write can fail has its error, and is not tried again, also on a used connection."""
         fault, error = write_fault
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
         await bench.connector.health(bench.call())
         action = bench.connector.actions[each_action]
         before = len(bench.writes())
@@ -44,7 +44,7 @@ class WritesContract(OnBench):
     @point(9, "actions")
     async def test_whatever_happens_to_a_write(self, bench: Bench, hazard: Mapping[str, Any], each_action: str) -> None:
         """Tried again as the engine tries it, a write takes effect once; one that nobody can find, at most once."""
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
         await bench.connector.health(bench.call())
         await bench.fault(**hazard, match=self.write_match)
         await self._driven(bench, each_action, record)
@@ -56,7 +56,7 @@ class WritesContract(OnBench):
     async def test_a_crash_after_a_write(self, bench: Bench, each_action: str) -> None:
         """A write that nobody could note down is done once, when it is tried again with its key."""
         action = bench.connector.actions[each_action]
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
         await action.write(record, self.arguments(each_action), action.modes[0], bench.call())
         if action.idempotency != "blind":
             await self._driven(bench, each_action, record, lost=True)
@@ -67,7 +67,7 @@ class WritesContract(OnBench):
     async def test_a_write_whose_credential_is_refused(self, bench: Bench, each_action: str) -> None:
         """A credential that is refused for good costs at most three requests, and nothing is written."""
         action = bench.connector.actions[each_action]
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
         await bench.fault(**self.refusal, times=100)
         with pytest.raises(errors.AuthFailed):
             await action.write(record, self.arguments(each_action), action.modes[0], bench.call())
@@ -92,7 +92,7 @@ class WritesContract(OnBench):
         self, bench: Bench, each_action: str, header: str | None, low: float | None, high: float | None
     ) -> None:
         """A wait asked for in seconds or as a date is passed on; none is none."""
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
         action = bench.connector.actions[each_action]
         await bench.fault(kind="status", status=429, retry_after=header)
         with pytest.raises(errors.Unavailable) as raised:
@@ -164,7 +164,7 @@ class WritesContract(OnBench):
     async def test_what_an_action_causes(self, bench: Bench, each_action: str) -> None:
         """What the system tells of a write is of a type the action declares, and of fields it may touch."""
         action = bench.connector.actions[each_action]
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
         await bench.connector.health(bench.call())
         args = self.arguments(each_action)
         events = await self.told(bench, lambda: action.write(record, args, action.modes[0], bench.call()))

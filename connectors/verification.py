@@ -11,8 +11,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from connectors.contract import Delivery
 from connectors.part import Header, Identifier, Part, Seconds
@@ -41,6 +43,8 @@ class Verify(Part):
     hmac: Literal["sha256"] = "sha256"
     secret: Identifier
     """The setting that holds it: one secret, or [new, old]."""
+    public: Identifier | None = None
+    """The setting that holds our address as the system knows it: a proxy may have changed the one in the request."""
     message: str = "{body}"
     """What is signed, of `{timestamp}`, `{method}`, `{url}` and `{body}` (raw bytes)."""
     encoding: Literal["hex", "base64"]
@@ -49,10 +53,12 @@ class Verify(Part):
     timestamp: Stamp | None = None
 
 
-def verify(rule: Verify, delivery: Delivery, secrets: Sequence[str]) -> None:
+def verify(rule: Verify, delivery: Delivery, secrets: Sequence[str], settings: Mapping[str, Any] | None = None) -> None:
     """
     Raise `Forged` unless *delivery* was signed with one of *secrets*, and in time.
     """
+    if rule.public is not None and (settings or {}).get(rule.public):
+        delivery = replace(delivery, url=_at(str((settings or {})[rule.public]), delivery.url))
     given = delivery.headers.get(rule.header, "")
     stamp = delivery.headers.get(rule.timestamp.header, "") if rule.timestamp else ""
     if not given.startswith(rule.prefix):
@@ -84,6 +90,14 @@ def signed(rule: Verify, delivery: Delivery, secret: str) -> Mapping[str, str]:
     Return all headers of *delivery* with the signature added.
     """
     return {**delivery.headers, **sign(rule, delivery, secret)}
+
+
+def _at(public: str, url: str) -> str:
+    """
+    Return *url* at the address *public*.
+    """
+    parts = urlsplit(url)
+    return public.rstrip("/") + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def _message(rule: Verify, delivery: Delivery, stamp: str) -> bytes:

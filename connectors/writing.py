@@ -76,6 +76,8 @@ class ActionRule(Part):
     """
 
     description: Words
+    needs: Identifier | None = None
+    """A setting without which there is no such action."""
     takes: frozenset[Literal["text", "fields"]] = Key(min_length=1)
     modes: tuple[WriteMode, ...] = ("add",)
     sets: frozenset[str] | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jinja2 import Undefined
@@ -16,6 +16,7 @@ from penstock.sandbox import MAX_TEXT, EvaluationError, Sandbox, text, tojson
 
 _MAX_INDENT = 40  # columns
 _MAX_PLACES = 15  # decimal places
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _default(value: Any, other: Any = "", boolean: bool = False) -> Any:  # Jinja's own order
@@ -145,6 +146,19 @@ def _date(value: Any) -> str:
         raise EvaluationError(f"'date' needs an ISO 8601 time, not {_truncate(value, 40)!r}") from None
 
 
+def _unix_ms(value: Any) -> int:
+    try:
+        moment = datetime.fromisoformat(_text(value, "unix_ms"))
+    except ValueError:
+        raise EvaluationError(f"'unix_ms' needs an ISO 8601 time, not {_truncate(value, 40)!r}") from None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _lines(value: Any) -> list[str]:
+    return _text(value, "lines").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def _pairs(value: Any) -> list[Any]:
     if not isinstance(value, dict):
         raise EvaluationError("'items' needs a mapping")
@@ -169,6 +183,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "join": _join,
     "last": lambda value: _end(value, -1, "last"),
     "length": _length,
+    "lines": _lines,
     "list": lambda value: _items(value, "list"),
     "lower": lambda value: _text(value, "lower").lower(),
     "max": _compared(max, "max"),
@@ -184,9 +199,10 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "trim": lambda value: _text(value, "trim").strip(),
     "truncate": _truncate,
     "unique": _unique,
+    "unix_ms": _unix_ms,
     "upper": lambda value: _text(value, "upper").upper(),
 }
-"""`date` prints an ISO time as `YYYY-MM-DD`; `quote` puts `> ` before each line; `default` also replaces null."""
+"""`date` prints an ISO time as `YYYY-MM-DD`, `unix_ms` gives its milliseconds since 1970; `quote` puts `> ` before each line; `default` also replaces null."""
 
 TESTS: Mapping[str, Callable[..., Any]] = {
     "boolean": lambda value: isinstance(value, bool),

@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,10 @@ from connectors import catalog
 from connectors.double import Answered, Asked, Double, Refusal
 from connectors.double_hooks import Hooks
 from connectors.double_stand import main, moment
+from connectors.zendesk.double_exports import Exports
+from connectors.zendesk.double_records import known, page, person, said
 from connectors.zendesk.double_rules import refuse_update
+from connectors.zendesk.double_triggers import rendered
 
 AGENT_EMAIL = "hub@acme.example"
 AGENT_ID = 9001
@@ -29,10 +31,11 @@ CHANGES = {
     "assignee_id": "agent_assignment_changed",
     "group_id": "group_assignment_changed",
 }
+UNTOLD = ("tags", "via", "due_at", "custom_fields")  # of a ticket in `detail`, or told in another form
 PLAN = 100_000  # requests a minute, so that only faults slow a test down
 
 
-class ZendeskDouble(Double):
+class ZendeskDouble(Exports, Double):
     """
     One Zendesk account.
     """
@@ -48,6 +51,7 @@ class ZendeskDouble(Double):
         ("PUT", r"/api/v2/tickets/(?P<ticket>\d+)\.json", "update"),
         ("GET", r"/api/v2/tickets/(?P<ticket>\d+)/comments\.json", "comments"),
         ("PUT", r"/api/v2/tickets/(?P<ticket>\d+)/tags\.json", "tag"),
+        ("DELETE", r"/api/v2/tickets/(?P<ticket>\d+)/tags\.json", "untag"),
     )
     desk = (
         ("POST", r"/_double/tickets", "open_ticket"),
@@ -73,13 +77,10 @@ class ZendeskDouble(Double):
         self.tickets: dict[int, dict[str, Any]] = {}
         self.notes: dict[int, list[dict[str, Any]]] = {}
         """Comments by ticket, oldest first."""
-        self.users: dict[int, dict[str, Any]] = {AGENT_ID: _person(AGENT_ID, "Hub", "agent", email)}
+        self.users: dict[int, dict[str, Any]] = {AGENT_ID: person(AGENT_ID, "Hub", "agent", email)}
         self.organizations: dict[int, dict[str, Any]] = {}
-        self.withheld = 60.0
-        """Seconds: what changed within them is not in the export yet."""
-        self.export_page = 1000
-        self.exports = 0
-        """Cursors of an earlier number are not taken any more."""
+        self.triggers: list[str] = []
+        """Bodies that operators wrote for trigger webhooks, with placeholders: sent for every change of a ticket."""
         self._created: dict[str, tuple[str, int]] = {}
         self._last = 35_000
 
@@ -91,10 +92,10 @@ class ZendeskDouble(Double):
         if not scheme:
             return "" if asked.path == "/api/v2/users/me.json" else None
         try:
-            known = base64.b64decode(text, validate=True).decode() == self._credential
+            fits = base64.b64decode(text, validate=True).decode() == self._credential
         except (binascii.Error, UnicodeDecodeError):
-            known = False
-        return str(AGENT_ID) if known else None
+            fits = False
+        return str(AGENT_ID) if fits else None
 
     def extra_headers(self) -> Mapping[str, str]:
         """
@@ -109,54 +110,28 @@ class ZendeskDouble(Double):
         return Answered(body={"user": self.users[int(actor)] if actor else nobody})
 
     def user(self, _asked: Asked, _actor: str, user: str) -> Answered:
-        return Answered(body={"user": _known(self.users, user)})
+        return Answered(body={"user": known(self.users, user)})
 
     def organization(self, _asked: Asked, _actor: str, organization: str) -> Answered:
-        return Answered(body={"organization": _known(self.organizations, organization)})
+        return Answered(body={"organization": known(self.organizations, organization)})
 
     def ticket(self, _asked: Asked, _actor: str, ticket: str) -> Answered:
-        return Answered(body={"ticket": _known(self.tickets, ticket)})
+        return Answered(body={"ticket": known(self.tickets, ticket)})
 
     def requested(self, asked: Asked, _actor: str, user: str) -> Answered:
         """
         List the tickets a person opened.
         """
-        _known(self.users, user)
+        known(self.users, user)
         found = [ticket for ticket in self.tickets.values() if ticket["requester_id"] == int(user)]
-        return Answered(body=_page(asked, "tickets", found))
+        return Answered(body=page(asked, "tickets", found))
 
     def comments(self, asked: Asked, _actor: str, ticket: str) -> Answered:
         """
         List the comments of a ticket.
         """
-        _known(self.tickets, ticket)
-        return Answered(body=_page(asked, "comments", self.notes[int(ticket)]))
-
-    def export(self, asked: Asked, _actor: str) -> Answered:
-        """
-        List tickets in the order in which they changed, from a time or a cursor on.
-        """
-        until = (datetime.now(UTC) - timedelta(seconds=self.withheld)).isoformat(timespec="seconds")
-        changed = sorted(self.tickets.values(), key=lambda ticket: (ticket["updated_at"], ticket["id"]))
-        shown = [ticket for ticket in changed if ticket["updated_at"] <= until.replace("+00:00", "Z")]
-        if cursor := asked.query.get("cursor"):
-            number, time, ticket = base64.b64decode(cursor).decode().split("|")
-            if int(number) != self.exports:
-                raise Refusal(422, {"error": "InvalidCursor", "description": "The cursor is not valid"})
-            rest = [one for one in shown if (one["updated_at"], one["id"]) > (time, int(ticket))]
-        elif start := asked.query.get("start_time"):
-            since = datetime.fromtimestamp(int(start), UTC).isoformat().replace("+00:00", "Z")
-            rest = [one for one in shown if one["updated_at"] >= since]
-        else:
-            raise Refusal(400, {"error": "StartTimeMissing", "description": "start_time is needed"})
-        size = min(int(asked.query.get("per_page", "1000")), self.export_page)
-        page = rest[:size]
-        following = asked.query.get("cursor")
-        if page:
-            last = f"{self.exports}|{page[-1]['updated_at']}|{page[-1]['id']}"
-            following = base64.b64encode(last.encode()).decode()
-        body = {"tickets": page, "after_cursor": following, "end_of_stream": len(rest) <= size, "before_cursor": None}
-        return Answered(body=body)
+        known(self.tickets, ticket)
+        return Answered(body=page(asked, "comments", self.notes[int(ticket)]))
 
     def create(self, asked: Asked, actor: str) -> Answered:
         """
@@ -179,7 +154,7 @@ class ZendeskDouble(Double):
         """
         Change fields and add a comment. A comment that exists is never changed.
         """
-        record = _known(self.tickets, ticket)
+        record = known(self.tickets, ticket)
         given = asked.json().get("ticket")
         refuse_update(record, given)
         assert isinstance(given, dict)
@@ -192,10 +167,20 @@ class ZendeskDouble(Double):
         """
         Add tags.
         """
-        record = _known(self.tickets, ticket)
+        record = known(self.tickets, ticket)
         given = asked.json().get("tags") or []
         refuse_update(record, {"tags": given})
         self._set(record, {"tags": [*record["tags"], *(tag for tag in given if tag not in record["tags"])]}, actor)
+        return Answered(body={"tags": record["tags"]}, effect=True)
+
+    def untag(self, asked: Asked, actor: str, ticket: str) -> Answered:
+        """
+        Take tags away.
+        """
+        record = known(self.tickets, ticket)
+        given = asked.json().get("tags") or []
+        refuse_update(record, {"tags": given})
+        self._set(record, {"tags": [tag for tag in record["tags"] if tag not in given]}, actor)
         return Answered(body={"tags": record["tags"]}, effect=True)
 
     # ---- what people do -----------------------------------------------------------------------
@@ -211,9 +196,9 @@ class ZendeskDouble(Double):
 
     def add_user(self, asked: Asked) -> Answered:
         given = asked.json()
-        person = _person(int(given["id"]), given["name"], given.get("role", "end-user"), given.get("email", ""))
-        self.users[person["id"]] = {**person, **given}
-        return Answered(status=201, body=self.users[person["id"]])
+        who = person(int(given["id"]), given["name"], given.get("role", "end-user"), given.get("email", ""))
+        self.users[who["id"]] = {**who, **given}
+        return Answered(status=201, body=self.users[who["id"]])
 
     def add_organization(self, asked: Asked) -> Answered:
         given = {"created_at": moment(), "organization_fields": {}, "tags": [], "notes": "", **asked.json()}
@@ -222,7 +207,7 @@ class ZendeskDouble(Double):
 
     def write_comment(self, asked: Asked, ticket: str) -> Answered:
         given = asked.json()
-        record = _known(self.tickets, ticket)
+        record = known(self.tickets, ticket)
         event = self._comment(record, given, str(given.get("author_id", record["requester_id"])))
         return Answered(status=201, body=event)
 
@@ -256,6 +241,7 @@ class ZendeskDouble(Double):
             "assignee_id": given.get("assignee_id"),
             "group_id": given.get("group_id"),
             "external_id": given.get("external_id"),
+            "custom_fields": list(given.get("custom_fields", [])),
             "created_at": given.get("created_at", now),
             "updated_at": given.get("created_at", now),
             "via": {"channel": via},
@@ -270,17 +256,37 @@ class ZendeskDouble(Double):
         events = []
         for name, value in given.items():
             before = ticket.get(name)
+            if name == "custom_fields":
+                for one in value:
+                    events += self._set_custom(ticket, one["id"], one["value"], actor)
+                continue
             if before == value:
                 continue
             ticket[name] = value
             ticket["updated_at"] = moment()
             events.append({"id": self._next(), "type": "Change", "field_name": name, "value": value})
-            detail = {"previous": _said(before), "current": _said(value)}
+            detail = {"previous": said(before), "current": said(value)}
             if name == "tags":
                 old, new = set(before or []), set(value or [])
                 detail = {"tags_added": sorted(new - old), "tags_removed": sorted(old - new)}
             self._tell(f"ticket.{CHANGES.get(name, name + '_changed')}", ticket, actor, detail)
         return events
+
+    def _set_custom(self, ticket: dict[str, Any], field: Any, value: Any, actor: str) -> list[dict[str, Any]]:
+        held = {str(one["id"]): one["value"] for one in ticket["custom_fields"]}
+        before = held.get(str(field))
+        if before == value:
+            return []
+        held[str(field)] = value
+        ticket["custom_fields"] = [{"id": int(number), "value": text} for number, text in held.items()]
+        ticket["updated_at"] = moment()
+        detail = {
+            "previous": before,
+            "current": value,
+            "field": {"id": str(field), "type": "textarea", "title": "Brief"},
+        }
+        self._tell("ticket.custom_field_changed", ticket, actor, detail)
+        return [{"id": self._next(), "type": "Change", "field_name": str(field), "value": value}]
 
     def _comment(self, ticket: dict[str, Any], given: Mapping[str, Any], actor: str) -> dict[str, Any]:
         note = self._note(str(given.get("body") or ""), int(actor or 0), public=bool(given.get("public", True)))
@@ -308,7 +314,7 @@ class ZendeskDouble(Double):
         }
 
     def _tell(self, kind: str, ticket: Mapping[str, Any], actor: str, event: Mapping[str, Any]) -> None:
-        detail = {name: _said(value) for name, value in ticket.items() if name not in ("tags", "via", "due_at")}
+        detail = {name: said(value) for name, value in ticket.items() if name not in UNTOLD}
         detail |= {name: detail[name].upper() for name in ("type", "status", "priority") if detail.get(name)}
         detail |= {"actor_id": actor, "tags": list(ticket["tags"]), "via": dict(ticket["via"]), "is_public": True}
         sequence = {"id": uuid.uuid4().hex.upper(), "position": 1, "total": 1}
@@ -323,42 +329,10 @@ class ZendeskDouble(Double):
             "event": {"meta": {"sequence": sequence}, **event},
         }
         self.hooks.emit(body, {"x-zendesk-webhook-invocation-id": uuid.uuid4().hex})
-
-
-def _person(number: int, name: str, role: str, email: str) -> dict[str, Any]:
-    return {
-        "id": number,
-        "name": name,
-        "role": role,
-        "email": email,
-        "locale": "en-US",
-        "created_at": moment(),
-        "organization_id": None,
-        "tags": [],
-    }
-
-
-def _known(records: Mapping[int, dict[str, Any]], number: str) -> dict[str, Any]:
-    record = records.get(int(number))
-    if record is None:
-        raise Refusal(404, {"error": "RecordNotFound", "description": "Not found"})
-    return record
-
-
-def _said(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _page(asked: Asked, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    ordered = sorted(found, key=lambda item: (item["created_at"], item["id"]))
-    if asked.query.get("sort_order") == "desc":
-        ordered.reverse()
-    size = min(int(asked.query.get("per_page", "100")), 100)
-    page = int(asked.query.get("page", "1"))
-    rest = "&".join(f"{key}={text}" for key, text in asked.query.items() if key != "page")
-    more = page * size < len(ordered)
-    following = f"{asked.base}{asked.path}?{rest}&page={page + 1}" if more else None
-    return {name: ordered[(page - 1) * size : page * size], "next_page": following, "count": len(ordered)}
+        for template in self.triggers:
+            comment = (event.get("comment") or {}).get("body", "")
+            written = rendered(template, ticket, actor, comment)
+            self.hooks.emit(written, {"x-zendesk-webhook-invocation-id": uuid.uuid4().hex})
 
 
 if __name__ == "__main__":

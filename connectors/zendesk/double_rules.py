@@ -11,7 +11,19 @@ from typing import Any
 from connectors.double import Refusal
 
 FIELDS = frozenset(
-    {"subject", "type", "priority", "status", "tags", "assignee_id", "group_id", "external_id", "due_at", "comment"}
+    {
+        "subject",
+        "type",
+        "priority",
+        "status",
+        "tags",
+        "assignee_id",
+        "group_id",
+        "external_id",
+        "due_at",
+        "comment",
+        "custom_fields",
+    }
 )
 STATUSES = ("new", "open", "pending", "hold", "solved", "closed")
 

@@ -118,6 +118,7 @@ async def test_a_late_change_inside_the_overlap(clock: ManualClock) -> None:
     """A change that shows under an older time is found; one older than the overlap is not."""
     system, source = System(), poll(clock)
     _, cursor = await read(source, None, system)
+    await clock.advance(60)
     system.change("early", 50)
     _, cursor = await read(source, cursor, system)
     system.change("late", 10)
@@ -159,6 +160,7 @@ async def test_the_cursor_stays_small(clock: ManualClock) -> None:
     """States older than the overlap are forgotten."""
     system, source = System(), poll(clock)
     _, cursor = await read(source, None, system)
+    await clock.advance(3600)
     for number in range(300):
         system.change(f"t{number}", number * 10)
     _, cursor = await read(source, cursor, system)
@@ -172,6 +174,194 @@ async def test_an_answer_that_is_none(clock: ManualClock) -> None:
     _, cursor = await read(source, None, system)
     with pytest.raises(Unavailable):
         await read(source, cursor, system)
+
+
+async def test_a_time_to_come(clock: ManualClock) -> None:
+    """A record that claims to be of next year does not pass over what changes until then."""
+    system, source = System(), poll(clock)
+    _, cursor = await read(source, None, system)
+    system.change("wrong", 365 * 86400)
+    _, cursor = await read(source, cursor, system)
+    await clock.advance(300)
+    system.change("right", 290)
+    found, _ = await read(source, cursor, system)
+
+    assert "right" in [name.partition("/")[0] for name in found]
+
+
+async def test_what_gives_no_event_moves_the_cursor(clock: ManualClock) -> None:
+    """A system full of changes nobody wants is not read anew from the beginning every time."""
+    system, source = System(), poll(clock)
+    _, cursor = await read(source, None, system)
+    await clock.advance(600)
+    system.change("ignored", 500)
+    found, after = await read(source, cursor, system)
+
+    assert found == []
+    assert Place.read(after).since == NOON + timedelta(seconds=500)
+
+
+async def test_a_poll_that_is_not_wanted() -> None:
+    """`when` sees the settings."""
+    rule = PollRule.model_validate({**RULE, "when": "settings.catch_up != 'off'"})
+
+    assert [True, False] == [rule.wanted({"catch_up": word}) for word in ("on", "off")]
+
+
+# ---- by token: pages of a request that cannot be told apart by time -----------------------------
+
+
+class Numbered(System):
+    """
+    Three to a page; a token is the number of the first, as systems count that have only an offset.
+    """
+
+    most = 9
+    """Results one request can have in all."""
+
+    async def send(self, method: str, url: str, **words: Any) -> Response:
+        params = words["params"]
+        self.asked.append(f"{params['since']} {params.get('after', 0)}")
+        start = int(params.get("after", 0))
+        if start >= self.most:
+            raise Rejected("400: too many")
+        since = datetime.fromisoformat(params["since"])
+        found = [one for one in self.things if datetime.fromisoformat(one["changed"]) >= since]
+        found.sort(key=lambda one: (one["changed"], one["id"]))
+        after = str(start + 3) if len(found) > start + 3 else None
+        return Response(status=200, body=orjson.dumps({"things": found[start : start + 3], "after": after}))
+
+
+BY_TOKEN = {"next": None, "token": "body.after", "params": {"since": "since.iso", "after": "token"}}
+
+
+async def test_pages_by_token(clock: ManualClock) -> None:
+    """A hundred changes behind a system that shows nine per request, each once."""
+    system, source = Numbered(), poll(clock, **BY_TOKEN)
+    _, cursor = await read(source, None, system)
+    await clock.advance(3600)
+    for number in range(100):
+        system.change(f"t{number:03}", number * 10)
+    found, cursor = await read(source, cursor, system)
+    again, _ = await read(source, cursor, system)
+
+    assert len(found) == len(set(found)) == 100
+    assert again == []
+
+
+async def test_ties_by_token(clock: ManualClock) -> None:
+    """What is of one moment is paged through by token, as time cannot tell it apart."""
+    system, source = Numbered(), poll(clock, **BY_TOKEN)
+    _, cursor = await read(source, None, system)
+    await clock.advance(60)
+    for number in range(8):
+        system.change(f"t{number}", 5)
+    system.change("last", 30)
+    found, _ = await read(source, cursor, system)
+
+    assert len(found) == len(set(found)) == 9
+
+
+async def test_a_record_that_moves_while_we_read(clock: ManualClock) -> None:
+    """One that changes between two pages pushes another over their edge: it is found all the same."""
+    system, source = Numbered(), poll(clock, **BY_TOKEN, overlap=0)
+    _, cursor = await read(source, None, system)
+    await clock.advance(3600)
+    for number in range(6):
+        system.change(f"t{number}", number * 100)
+    send = system.send
+
+    async def moving(method: str, url: str, **words: Any) -> Response:
+        response = await send(method, url, **words)
+        if len(system.asked) == 1:
+            system.things[0]["changed"] = (NOON + timedelta(seconds=900)).isoformat()
+        return response
+
+    system.send = moving  # type: ignore[method-assign]
+    found, _ = await read(source, cursor, system)
+
+    assert {name.partition("/")[0] for name in found} == {f"t{number}" for number in range(6)}
+
+
+async def test_more_of_one_moment_than_a_system_shows(clock: ManualClock) -> None:
+    """It cannot be read, and the reading says so instead of passing over it."""
+    system, source = Numbered(), poll(clock, **BY_TOKEN)
+    _, cursor = await read(source, None, system)
+    await clock.advance(60)
+    for number in range(20):
+        system.change(f"t{number:02}", 5)
+    with pytest.raises(Rejected):
+        await read(source, cursor, system)
+
+
+async def test_several_events_of_one_record(clock: ManualClock) -> None:
+    """`each` gives them; the record they are of stays at hand."""
+    rule = {
+        **RULE["events"][0],  # type: ignore[index]
+        "each": "record.notes",
+        "when": "item.at != 'old'",
+        "id": "record.id ~ '/' ~ item.at",
+        "subject": "record.id",
+        "time": "record.changed",
+        "data": {"name": {"description": "Name.", "value": "record.name"}},
+    }
+    system, source = System(), poll(clock, events=[rule])
+    _, cursor = await read(source, None, system)
+    system.change("a", 1, notes=[{"at": "old"}, {"at": "n1"}, {"at": "n2"}])
+    found, _ = await read(source, cursor, system)
+
+    assert found == ["a/n1", "a/n2"]
+
+
+async def test_older_changes_of_a_record_that_is_met_late(clock: ManualClock) -> None:
+    """
+    A record that changed twice shows only under its last time: its first change is not lost by a reading that broke
+    off in between; once a reading came to its end, only what is within the overlap is told again.
+    """
+    rule = {
+        **RULE["events"][0],  # type: ignore[index]
+        "each": "record.notes",
+        "when": "(item | unix_ms) >= known.unix_ms",
+        "id": "record.id ~ '/' ~ item",
+        "subject": "record.id",
+        "time": "item",
+        "data": {},
+    }
+    system, source = System(), poll(clock, events=[rule], overlap=10)
+    _, cursor = await read(source, None, system)
+    await clock.advance(7200)
+    early, late = [(NOON + timedelta(seconds=seconds)).isoformat() for seconds in (30, 3000)]
+    for number in range(3):
+        system.change(f"t{number}", 1000 + number, notes=[])
+    system.change("twice", 3000, notes=[early, late])
+    _, cursor = await read(source, cursor, system, pages=1)
+    found, cursor = await read(source, cursor, system)
+    last = (NOON + timedelta(seconds=4000)).isoformat()
+    system.things[-1] |= {"changed": last, "notes": [early, late, last]}
+    after, _ = await read(source, cursor, system)
+
+    assert found == [f"twice/{early}", f"twice/{late}"]
+    assert after == [f"twice/{late}", f"twice/{last}"]
+
+
+async def test_links_in_the_header(clock: ManualClock) -> None:
+    """A next page may stand in the Link header."""
+    system, source = System(), poll(clock, next="links.next")
+    _, cursor = await read(source, None, system)
+    send = system.send
+
+    async def linked(method: str, url: str, **words: Any) -> Response:
+        response = await send(method, url, **words)
+        body = orjson.loads(response.body)
+        headers = {"link": f'<{body["next"]}>; rel="next"'} if body["next"] else {}
+        return Response(status=200, headers=headers, body=response.body)
+
+    system.send = linked  # type: ignore[method-assign]
+    for number in range(8):
+        system.change(f"t{number}", 0.1 * number)
+    found, _ = await read(source, cursor, system)
+
+    assert len(found) == 8
 
 
 @pytest.mark.parametrize("error", [Rejected("400"), NotFound("410")])
@@ -226,7 +416,8 @@ def test_what_is_no_time(said: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"cursor": "body.x"}, {"more": "true"}, {"cursor": "body.x", "more": "true"}, {"events": []}]
+    "wrong",
+    [{"cursor": "body.x"}, {"more": "true"}, {"cursor": "body.x", "more": "true"}, {"token": "body.x"}, {"events": []}],
 )
 def test_mistakes(wrong: dict[str, Any]) -> None:
     """A poll goes on in one way."""

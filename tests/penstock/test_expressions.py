@@ -57,6 +57,9 @@ MEANINGS = [
     ("event.data.missing is defined", False),
     ("event.data.priority is none", True),
     ("event.data.at | date", "2026-11-24"),
+    ("'2026-01-05T13:00:00.250+0100' | unix_ms", 1767614400250),
+    ("'2026-01-05T12:00:00' | unix_ms", 1767614400000),  # no zone is UTC
+    ("'a\r\nb\n\nc' | lines", ["a", "b", "", "c"]),
     ("event.data.text | quote", "> line one\n> line two"),
     ("'a' ~ 1 ~ none ~ true", "a1true"),
     ("'x' if event.data.priority else 'y'", "y"),

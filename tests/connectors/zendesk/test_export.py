@@ -187,3 +187,46 @@ async def test_failing_readings(desk: Desk, fault: Fault, error: type[Exception]
     if fault.retry_after is None:
         found, _ = await desk.read(cursor)
         assert [event.subject for event in found] == ["1"]
+
+
+async def test_an_agent_may_not_export(desk: Desk) -> None:
+    """That only the catch-up cannot be used: it is no refused credential, which would shut everything."""
+    _, cursor = await desk.read(None)
+    desk.double.admin = False
+    with pytest.raises(errors.Rejected, match="403"):
+        await desk.read(cursor)
+
+
+async def test_the_export_has_a_limit_of_its_own(desk: Desk) -> None:
+    """When its ten requests a minute are used up, nothing else waits."""
+    _, cursor = await desk.read(None)
+    desk.opened(1)
+    desk.double.exports_a_minute = 0
+    with pytest.raises(errors.Unavailable) as raised:
+        await desk.read(cursor)
+    call = open_source_call(desk.connector, desk.http, key="s", timeout=5.0, clock=SystemClock())
+    with pytest.raises(errors.Unavailable):
+        await desk.read(cursor)
+    ticket = await desk.connector.lookups["ticket"].fetch("1", call, 1)
+
+    assert raised.value.retry_after is not None
+    assert 0 < raised.value.retry_after <= 61
+    assert ticket[0]["id"] == "1"
+
+
+async def test_the_catch_up_can_be_off(desk: Desk) -> None:
+    """Then there is no source, for a connection and for who looks at it."""
+    given = {
+        "subdomain": "acme",
+        "email": AGENT_EMAIL,
+        "api_token": "${env:T}",
+        "webhook_secret": "${env:H}",
+        "catch_up": "off",
+    }
+    secrets = Secrets({"T": TOKEN, "H": "hook"})
+    off = catalog.open("zendesk", given, secrets=secrets, http=desk.http, clock=SystemClock())
+
+    assert off.sources == {}
+    assert catalog.spec("zendesk", given).sources == {}
+    assert set(catalog.spec("zendesk", {**given, "catch_up": "on"}).sources) == {"tickets"}
+    assert set(catalog.spec("zendesk").sources) == {"tickets"}

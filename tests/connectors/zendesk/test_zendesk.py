@@ -8,21 +8,30 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import re
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
 import orjson
 import pytest
 
-from connectors.bench import KEY, OTHER_KEY, Bench
+from connectors import catalog
+from connectors.bench import KEY, NASTY, OTHER_KEY, Bench
 from connectors.contract import Delivery
 from connectors.declared import DeclaredConnector
 from connectors.double import serving
 from connectors.double_faults import Fault
 from connectors.testing import ConnectorContract
 from connectors.zendesk.double import AGENT_EMAIL, AGENT_ID, TOKEN, ZendeskDouble
-from penstock.errors import Rejected
+from penstock.clock import SystemClock
+from penstock.errors import Rejected, UnknownOutcome
+from penstock.http_aiohttp import AiohttpHttp
+from penstock.secrets import Secrets
+
+BRIEF = "360001234567"
+GUIDE = Path(__file__).parents[3] / "docs" / "howto" / "connect-zendesk.md"
 
 
 class TestZendesk(ConnectorContract):
@@ -33,6 +42,7 @@ class TestZendesk(ConnectorContract):
     given: ClassVar = {
         "set_fields": {"fields": {"priority": "urgent"}},
         "add_tags": {"fields": {"tags": ["vip"]}},
+        "remove_tags": {"fields": {"tags": ["vip"]}},
     }
     lacks: ClassVar = {
         "handshakes": "Zendesk delivers at once",
@@ -50,6 +60,7 @@ class TestZendesk(ConnectorContract):
             "api_token": "${env:TOKEN}",
             "webhook_secret": hooks,
             "url": url,
+            "brief_field": BRIEF,
         }
 
     @contextlib.asynccontextmanager
@@ -146,6 +157,45 @@ class TestZendesk(ConnectorContract):
 
         assert first != connector.translate(orjson.dumps(body)).events[0].id
 
+    async def test_a_trigger_and_an_event_tell_of_one_ticket(self, bench: Bench) -> None:
+        """The body of our guide, in a trigger's webhook, gives the event that the event webhook gives: once."""
+        [template] = re.findall(r"```json\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+        bench.double.triggers.append(template)
+        async with self.collecting(bench) as deliveries:
+            number = bench.double.opened(
+                subject='A "quoted" title', description=NASTY, tags=["vip", "eu"], priority="high", requester_id=77
+            )["id"]
+            await bench.double.hooks.settled()
+            pushed, written = [event for delivery in deliveries for event in bench.connector.receive(delivery).events]
+
+        assert (pushed.source, pushed.id, pushed.type) == (written.source, written.id, written.type)
+        assert f"ticket/{number}/created" == written.id
+        shared = ("subject", "description", "status", "priority", "tags", "requester_id", "org_id")
+        assert {name: pushed.data[name] for name in shared} == {name: written.data[name] for name in shared}
+
+    async def test_two_changes_told_by_a_trigger(self, bench: Bench) -> None:
+        """Two changes of one minute are two events, a redelivery is none, and our own are known."""
+        [template] = re.findall(r"```json\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+        body = template.replace('"penstock": "created"', '"penstock": "updated"')
+        record = self.record(bench.double, "text")
+        bench.double.triggers.append(body)
+        async with self.collecting(bench) as deliveries:
+            for status in ("open", "pending"):
+                bench.double._set(bench.double.tickets[int(record)], {"status": status}, "77")
+            await bench.connector.health(bench.call())
+            await bench.connector.actions["set_fields"].write(
+                record, {"fields": {"priority": "low"}}, "add", bench.call()
+            )
+            await bench.double.hooks.settled()
+            bench.double.hooks.redeliver(1)
+            await bench.double.hooks.settled()
+        told = [delivery for delivery in deliveries if b'"penstock"' in delivery.body]
+        events = [event for delivery in told for event in bench.connector.receive(delivery).events]
+
+        assert 4 == len(events)
+        assert 3 == len({event.id for event in events})
+        assert ["open", "pending"] == [event.data["status"] for event in events if not bench.connector.own(event)]
+
     # ---- lookups ------------------------------------------------------------------------------
 
     async def test_requester_and_organization(self, bench: Bench) -> None:
@@ -203,6 +253,64 @@ class TestZendesk(ConnectorContract):
         assert "keyed" == action.idempotency
         assert ("incident", "urgent", "Subject") == (ticket["type"], ticket["priority"], ticket["subject"])
         assert written.remote_id == record
+
+    async def test_one_living_brief(self, bench: Bench) -> None:
+        """A second brief stands in place of the first, and the change it causes is known by its value."""
+        record = self.record(bench.double, "text")
+        action = bench.connector.actions["living_brief"]
+        async with self.collecting(bench) as deliveries:
+            for text in ("first", NASTY, NASTY):
+                await action.write(record, {"text": text}, "add", bench.call())
+            await bench.double.hooks.settled()
+        events = [event for delivery in deliveries for event in bench.connector.receive(delivery).events]
+
+        assert [{"id": int(BRIEF), "value": NASTY}] == bench.double.tickets[int(record)]["custom_fields"]
+        assert [["brief"], ["brief"]] == [event.data["changed"] for event in events]
+        assert {"first", NASTY} == {event.data["brief"] for event in events}
+        assert {"brief"} == action.touches
+
+    def test_other_fields_have_names_too(self, connector: DeclaredConnector) -> None:
+        """A custom field that is not the brief is named by its number."""
+        body = orjson.loads(connector.samples[2].body) | {"type": "zen:event-type:ticket.custom_field_changed"}
+        body["event"] |= {"field": {"id": "41", "type": "tagger"}, "current": "gold"}
+        [event] = connector.translate(orjson.dumps(body)).events
+
+        assert (["custom_field_41"], None) == (event.data["changed"], event.data["brief"])
+
+    def test_no_brief_without_a_field(self) -> None:
+        """Without the setting there is no such action, for a connection and for `check`."""
+        given = {name: text for name, text in self.settings("https://x.example").items() if name != "brief_field"}
+
+        assert "living_brief" not in catalog.spec("zendesk", given).actions
+        assert "living_brief" in catalog.spec("zendesk", {**given, "brief_field": BRIEF}).actions
+        assert "living_brief" in catalog.spec("zendesk").actions
+        opened = catalog.open(
+            "zendesk", given, secrets=Secrets(self.environment), http=AiohttpHttp(), clock=SystemClock()
+        )
+        assert "living_brief" not in opened.actions
+
+    async def test_remove_tags_keeps_the_others(self, bench: Bench) -> None:
+        """Taking a tag off twice is taking it off once."""
+        record = str(bench.double.opened(description="x", tags=["old", "new"])["id"])
+        action = bench.connector.actions["remove_tags"]
+        for _ in range(2):
+            await action.write(record, {"fields": {"tags": ["new"]}}, "add", bench.call())
+
+        assert ["old"] == bench.double.tickets[int(record)]["tags"]
+
+    async def test_a_ticket_is_opened_once(self, bench: Bench) -> None:
+        """The same key opens one ticket, also when the first answer was lost; another key another."""
+        action = bench.connector.actions["create_ticket"]
+        args = {"text": "What to do", "fields": {"subject": "Follow up", "priority": "low"}}
+        await bench.fault(kind="drop-after", match="^POST ")
+        with pytest.raises(UnknownOutcome):
+            await action.write("1", args, "add", bench.call())
+        written = await action.write("1", args, "add", bench.call())
+        other = await action.write("1", args, "add", bench.call(OTHER_KEY))
+
+        assert ("keyed", 7200) == (action.idempotency, action.key_lifetime)
+        assert [written.remote_id, other.remote_id] == [str(number) for number in bench.double.tickets]
+        assert {"What to do"} == {ticket["description"] for ticket in bench.double.tickets.values()}
 
     async def test_add_tags_keeps_the_others(self, bench: Bench) -> None:
         """Adding tags twice is adding them once, and no tag is lost."""
