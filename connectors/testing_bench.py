@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -110,6 +111,14 @@ class OnBench(Portrait):
             finally:
                 await connector.close()
                 await http.close()
+
+    @contextlib.asynccontextmanager
+    async def reborn(self, bench: Bench) -> AsyncIterator[Bench]:
+        """
+        Yield another connection to the same system, as a process has that was started after a crash.
+        """
+        async with self.opened(bench.url) as connector:
+            yield replace(bench, connector=connector)
 
     @pytest.fixture(autouse=True)
     def _exempt(self, request: pytest.FixtureRequest) -> None:

@@ -44,7 +44,8 @@ class SourcesContract(OnBench):
         source, cursor = await self._begun(bench, each_source)
         subjects = self.changed(bench.double, each_source, FEW)
         first, _ = await read_on(source, cursor, bench, take=False)
-        again, _ = await read_on(source, cursor, bench)
+        async with self.reborn(bench) as other:
+            again, _ = await read_on(other.connector.sources[each_source], cursor, other)
 
         assert set(subjects) <= _subjects(first)
         assert _ids(first) == _ids(again)
@@ -60,7 +61,8 @@ class SourcesContract(OnBench):
         assert subjects <= _subjects(_all(pages))
         for at in range(0, len(pages), max(1, len(pages) // EDGES)):
             kept, saved = pages[: at + 1], _saved(pages[: at + 1], cursor)
-            rest, _ = await read_on(source, saved, bench)
+            async with self.reborn(bench) as other:
+                rest, _ = await read_on(other.connector.sources[each_source], saved, other)
             assert subjects <= _subjects([*_all(kept), *rest]), f"after page {at}"
 
     @point(8, "sources", "cursors")

@@ -43,6 +43,7 @@ class TestZendesk(ConnectorContract):
         "set_fields": {"fields": {"priority": "urgent"}},
         "add_tags": {"fields": {"tags": ["vip"]}},
         "remove_tags": {"fields": {"tags": ["vip"]}},
+        "create_ticket": {"text": "What to do", "fields": {"subject": "Follow up"}},
     }
     lacks: ClassVar = {
         "handshakes": "Zendesk delivers at once",
@@ -82,6 +83,10 @@ class TestZendesk(ConnectorContract):
     def comment_by_somebody(self, double: ZendeskDouble, record: str, text: str) -> None:
         double._comment(double.tickets[int(record)], {"body": text, "public": False}, "77")
 
+    def prepare(self, double: ZendeskDouble, action: str) -> str:
+        tags = ["vip"] if action == "remove_tags" else []
+        return str(double.opened(subject="Subject", description="text", requester_id=77, tags=tags)["id"])
+
     def effects(self, double: ZendeskDouble, action: str, record: str) -> int:
         ticket = double.tickets[int(record)]
         match action:
@@ -89,6 +94,12 @@ class TestZendesk(ConnectorContract):
                 return int(ticket["priority"] == "urgent")
             case "add_tags":
                 return ticket["tags"].count("vip")
+            case "remove_tags":
+                return int("vip" not in ticket["tags"])
+            case "create_ticket":
+                return len([one for one in double.tickets.values() if one["subject"] == "Follow up"])
+            case "living_brief":
+                return [one["value"] for one in ticket["custom_fields"]].count("hello")
             case _:
                 return super().effects(double, action, record)
 
