@@ -76,7 +76,7 @@ class Hooks:
         """
         self._targets.append((url, secret))
 
-    def emit(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    def emit(self, body: Mapping[str, Any] | list[Any], headers: Mapping[str, str]) -> None:
         """
         Deliver *body* to everybody who subscribed.
         """
