@@ -33,12 +33,12 @@ from connectors.edge import Edge
 from connectors.formulas import needed, truth, value
 from connectors.manifest import Manifest, SampleRule
 from connectors.mapping import events_of, left_out
-from connectors.polling import Poll
+from connectors.polling import Poll, spoken
 from connectors.reading import fetch
 from connectors.settings import Settled
 from connectors.verification import verify
 from connectors.writing import Writing
-from penstock.clock import Clock
+from penstock.clock import Clock, utc
 from penstock.errors import AuthFailed, Crowded, EdgeError, Rejected, Unavailable
 from schemas.events import Event
 
@@ -221,8 +221,15 @@ class DeclaredConnector:
         return await self._writing(name, record).find(call)
 
     def _writing(self, name: str, record: str) -> Writing:
-        scope = {"settings": self._settled.values, "acts_as": self.acts_as, "record": record}
-        names = {"record": record, **self._names(record)}
+        parts = self._names(record)
+        scope = {
+            "settings": self._settled.values,
+            "acts_as": self.acts_as,
+            "record": record,
+            "record_parts": parts,
+            "now": spoken(utc(self._clock.now_ms()), self._clock),
+        }
+        names = {"record": record, **parts}
         return Writing(name=name, rule=self.manifest.actions[name], scope=scope, names=names)
 
     def _names(self, record: str) -> dict[str, str]:

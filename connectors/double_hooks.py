@@ -82,7 +82,7 @@ class Hooks:
         """
         self._targets = [target for target in self._targets if target[0] != url]
 
-    def emit(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    def emit(self, body: Mapping[str, Any] | list[Any], headers: Mapping[str, str]) -> None:
         """
         Deliver *body* to everybody who subscribed.
         """

@@ -80,6 +80,8 @@ class EventRule(Part):
     """A list in the body: one event per `item`."""
     unless: LeftOut | None = None
     """Looked at where `when` holds."""
+    let: Mapping[Identifier, Formula] = Key(default_factory=dict)
+    """Names for what several of the formulas below need, worked out where `when` holds."""
     type: Formula
     id: Formula | HashedId
     source: Formula
@@ -96,7 +98,7 @@ def events_of(rule: EventRule, scope: Scope) -> Iterator[Event]:
     """
     for inner in _found(rule, scope):
         if rule.unless is None or not truth(rule.unless.when, inner):
-            yield from _event(rule, inner)
+            yield from _event(rule, {**inner, **{name: value(formula, inner) for name, formula in rule.let.items()}})
 
 
 def left_out(rule: EventRule, scope: Scope) -> str | None:

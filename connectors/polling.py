@@ -185,10 +185,10 @@ class Poll:
             assert turn is not None
             body, links = await self._ask(place, turn, call)
             scope = {**self._scope(place, turn), "body": body, "links": links}
-            events = self._events(scope, place)
+            events, reached = self._events(scope, place)
             if rule.cursor is not None and value(rule.cursor, scope):
                 place.cursor = needed(rule.cursor, scope, "cursor")
-            turn = self._next(turn, place, scope)
+            turn = self._next(turn, reached, place, scope)
             if turn is None:
                 place.known = place.since
             if events or place.kept(rule.overlap) != kept:
@@ -198,9 +198,9 @@ class Poll:
                 return
         raise Unavailable(f"the poll {self.name!r} found no end after {PAGES} pages")
 
-    def _next(self, turn: Turn, place: Place, scope: Scope) -> Turn | None:
+    def _next(self, turn: Turn, reached: datetime | None, place: Place, scope: Scope) -> Turn | None:
         """
-        Return what is asked for after *turn*, None at the end.
+        Return what is asked for after *turn*, whose newest record is of *reached*; None at the end.
         """
         rule = self.rule
         if rule.more is not None:
@@ -211,7 +211,7 @@ class Poll:
         token = value(rule.token, scope) if rule.token is not None else None
         if token is None or token == "":
             return None
-        later = Turn(since=max(turn.since, place.since))
+        later = Turn(since=max(turn.since, reached or turn.since))
         ahead = self._words(place, later) != self._words(place, Turn(since=turn.since))
         return later if ahead else Turn(since=turn.since, token=token)
 
@@ -235,19 +235,23 @@ class Poll:
     def _scope(self, place: Place, turn: Turn) -> dict[str, Any]:
         return {
             "settings": self.settings,
-            "since": _moment(turn.since, self.clock),
-            "begun": _moment(place.begun, self.clock),
-            "known": _moment(place.known - timedelta(seconds=self.rule.overlap), self.clock),
+            "since": spoken(turn.since, self.clock),
+            "begun": spoken(place.begun, self.clock),
+            "known": spoken(place.known - timedelta(seconds=self.rule.overlap), self.clock),
             "cursor": place.cursor,
-            "token": turn.token,
+            **({} if turn.token is None else {"token": turn.token}),  # what names it is left out without one
         }
 
-    def _events(self, scope: Scope, place: Place) -> list[Event]:
+    def _events(self, scope: Scope, place: Place) -> tuple[list[Event], datetime | None]:
+        """
+        Return the events of a page, and the time of its newest record.
+        """
         items = value(self.rule.records, scope)
         if not isinstance(items, list):
             raise Unavailable(f"The answer to the poll {self.name!r} holds no list at {self.rule.records.text!r}.")
         now = utc(self.clock.now_ms())
         found: list[Event] = []
+        times: list[datetime] = []
         for item in items:
             inner = {**scope, "item": item, "record": item}
             try:
@@ -257,11 +261,12 @@ class Poll:
             except (Rejected, ValueError, OverflowError) as error:
                 log.error("poll %s: a record does not fit and gives no event: %s", self.name, error)  # noqa: TRY400  # a record's fault, not ours
                 continue
-            place.since = max(place.since, min(changed, now))  # a time to come would pass over what changes until then
+            times.append(min(changed, now))  # a time to come would pass over what changes until then
             if state not in place.seen:
                 place.seen[state] = changed.isoformat()
                 found += fresh
-        return found
+        place.since = max([place.since, *times])
+        return found, max(times, default=None)
 
 
 def moment_of(said: Any) -> datetime:
@@ -278,7 +283,7 @@ def moment_of(said: Any) -> datetime:
     return datetime.fromtimestamp(number / 1000 if abs(number) > NEWEST_SECONDS else number, UTC)
 
 
-def _moment(time: datetime, clock: Clock) -> dict[str, Any]:
+def spoken(time: datetime, clock: Clock) -> dict[str, Any]:
     """
     Return *time* in every form that systems ask for.
     """

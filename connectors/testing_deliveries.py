@@ -137,7 +137,7 @@ class DeliveriesContract(OnBench):
 
         @settings(max_examples=250, deadline=None)
         @given(st.sampled_from(places), JSON)
-        def check(place: tuple[int, tuple[str, ...]], value: Any) -> None:
+        def check(place: tuple[int, tuple[str | int, ...]], value: Any) -> None:
             sample, data = bodies[place[0]]
             damaged = self.packed(sample, _replaced(data, place[1], value))
             with contextlib.suppress(Rejected):
@@ -147,14 +147,18 @@ class DeliveriesContract(OnBench):
         check()
 
 
-def _paths(data: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def _paths(data: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     found = [path] if path else []
-    for name, value in data.items() if isinstance(data, dict) else ():
+    inside = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for name, value in inside:
         found += _paths(value, (*path, name))
     return found
 
 
-def _replaced(data: Any, path: tuple[str, ...], value: Any) -> Any:
+def _replaced(data: Any, path: tuple[str | int, ...], value: Any) -> Any:
     if not path:
         return value
-    return {**data, path[0]: _replaced(data[path[0]], path[1:], value)}
+    changed = _replaced(data[path[0]], path[1:], value)
+    if isinstance(data, list):
+        return [changed if place == path[0] else item for place, item in enumerate(data)]
+    return {**data, path[0]: changed}

@@ -125,7 +125,7 @@ class Writing:
     name: str
     rule: ActionRule
     scope: Scope
-    """`settings`, `acts_as`, `record` and its parts."""
+    """`settings`, `acts_as`, `record`, its parts by name as `record_parts`, and `now` with `iso` and `unix_ms`."""
     names: Mapping[str, str]
     """The parts of the record's id, for paths."""
 

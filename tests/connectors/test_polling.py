@@ -249,6 +249,20 @@ async def test_pages_by_token(clock: ManualClock) -> None:
     assert again == []
 
 
+async def test_a_late_change_behind_pages_that_were_seen(clock: ManualClock) -> None:
+    """The overlap is read as pages too, up to its end."""
+    system, source = Numbered(), poll(clock, **BY_TOKEN)
+    _, cursor = await read(source, None, system)
+    await clock.advance(60)
+    for number in range(8):
+        system.change(f"t{number}", 2 * number)
+    _, cursor = await read(source, cursor, system)
+    system.change("late", 11)
+    found, _ = await read(source, cursor, system)
+
+    assert [name.partition("/")[0] for name in found] == ["late"]
+
+
 async def test_ties_by_token(clock: ManualClock) -> None:
     """What is of one moment is paged through by token, as time cannot tell it apart."""
     system, source = Numbered(), poll(clock, **BY_TOKEN)

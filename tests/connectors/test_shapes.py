@@ -89,6 +89,15 @@ def test_changes_that_are_left_out() -> None:
     assert left_out(rule(unless=None), {"body": [imported]}) is None
 
 
+def test_names_for_parts() -> None:
+    """`let` names what several formulas need; what it cannot find is null."""
+    named = rule(let={"part": "(item.id | replace('-', '\\n') | lines)[1]"}, id="'part/' ~ part", unless=None)
+    bodies = [{"kind": "made", "id": "a-7"}]
+
+    assert [event.id for event in events_of(named, {"body": bodies})] == ["part/7"]
+    assert [event.id for event in events_of(named, {"body": [{"kind": "made", "id": "a"}]})] == ["part/"]
+
+
 @pytest.mark.parametrize("public", ["https://hub.example.com", "https://hub.example.com/"])
 def test_behind_a_proxy(public: str) -> None:
     """The signature covers the address the system called, not the one a proxy asked us with."""
