@@ -167,7 +167,8 @@ class Double(ABC):
         if kind in ("drop-before", "drop-after", "hang"):
             await hang_up(send)
         elif kind == "garbage":
-            await _send(send, answered.status, b"<html>not what you asked for", {"content-type": "text/html"})
+            status = 200 if answered.status == 204 else answered.status  # a page in between has something to say
+            await _send(send, status, b"<html>not what you asked for", {"content-type": "text/html"})
         else:
             headers = {**self.extra_headers(), **answered.headers}
             await _reply(send, Answered(status=answered.status, body=answered.body, headers=headers))

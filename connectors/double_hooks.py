@@ -76,6 +76,12 @@ class Hooks:
         """
         self._targets.append((url, secret))
 
+    def unsubscribe(self, url: str) -> None:
+        """
+        Tell *url* nothing any more.
+        """
+        self._targets = [target for target in self._targets if target[0] != url]
+
     def emit(self, body: Mapping[str, Any] | list[Any], headers: Mapping[str, str]) -> None:
         """
         Deliver *body* to everybody who subscribed.

@@ -25,8 +25,10 @@ PART_OF = {
     "yarl": "aiohttp",
     "pydantic-core": "pydantic",
     "opentelemetry-api": "opentelemetry-sdk",
+    "requests": "simple-salesforce",
 }  # imported, and promised by the other
-SHARED = {"google": "google-auth"}  # names that several packages stand under, and whose part of it we import
+SHARED = {"google.protobuf": "protobuf", "google": "google-auth"}
+"""Names that several packages stand under, and whose part of it we import; the longest that fits counts."""
 FOR_TESTS = re.compile("testing|bench")  # modules to inherit tests from
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
@@ -175,7 +177,7 @@ def _foreign(paths: Iterator[Path]) -> set[str]:
     """
     Return the packages of others that *paths* import.
     """
-    owners = metadata.packages_distributions() | {name: [owner] for name, owner in SHARED.items()}
+    owners = metadata.packages_distributions()
     ours = sys.stdlib_module_names | set(ROOMS)
     names = {name for path in paths for name in _imported(path) if name.partition(".")[0] not in ours}
     packages = {canonicalize_name(_owner(name, owners)) for name in names}
@@ -186,6 +188,9 @@ def _owner(module: str, owners: Mapping[str, list[str]]) -> str:
     """
     Return the package that *module* is of: several may share a first name.
     """
+    shared = next((owner for name, owner in SHARED.items() if module == name or module.startswith(f"{name}.")), None)
+    if shared is not None:
+        return shared
     first = module.partition(".")[0]
     several = set(owners.get(first, [first]))
     if len(several) == 1:

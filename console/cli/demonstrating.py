@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bus import Cluster
 from console.cli import wording
 from console.cli.exits import Exit
 from console.cli.streams import emit, interactive, out, say, talk
-from console.demo import overlay, report
+from console.demo import overlay, report, stories
 from console.demo.overlay import KEYS, Choice, label
 from console.demo.show import Played, playing
 from console.demo.tickets import TICKETS
@@ -67,17 +68,21 @@ async def _play(
     if bus is not None:
         say(f"Events travel over Kafka at {bus.kafka}, topic {overlay.topic(bus)}.\n")
     async with playing(folder, view, model=model, fast=fast, bus=bus) as played:
+        told = await stories.play(folder / "stories", model=model)
         if as_json:
-            emit("demo", **_as_data(played), topic=overlay.topic(bus) if bus is not None else None)
+            emit("demo", **_as_data(played, told), topic=overlay.topic(bus) if bus is not None else None)
         else:
             report.close(out(), played.scenes, label=label(model))
+            report.stories(out(), told)
+        for fault in (one.fault for one in told if one.fault):
+            say(f"fault: {fault}")
         _say_end(played, folder, kept=kept)
         if bus is not None:
             say(f"Read them:    {_READ} --bootstrap-server {bus.kafka} --topic {overlay.topic(bus)} {_ALL}")
         if keep:
             say(f"Still running: deliveries at {played.url}/in/helpdesk. Ctrl-C stops it.")
             await asyncio.Event().wait()
-    return Exit.FINDINGS if played.faults else Exit.OK
+    return Exit.FINDINGS if played.faults or any(one.fault for one in told) else Exit.OK
 
 
 def _ask(*, no_input: bool) -> Choice:
@@ -124,7 +129,7 @@ def _say_end(played: Played, folder: Path, *, kept: bool) -> None:
     say("Your own:     penstock init my-hub")
 
 
-def _as_data(played: Played) -> dict[str, object]:
+def _as_data(played: Played, told: Sequence[stories.Told]) -> dict[str, object]:
     tickets = [
         {
             "ticket": scene.ticket.id,
@@ -139,4 +144,7 @@ def _as_data(played: Played) -> dict[str, object]:
         }
         for scene in played.scenes.values()
     ]
-    return {"tickets": tickets, "runs": len(played.runs), "deliveries": played.deliveries, "faults": played.faults}
+    others = [{"story": one.title, "verdict": one.verdict} for one in told]
+    faults = [*played.faults, *(one.fault for one in told if one.fault)]
+    counted = {"runs": len(played.runs), "deliveries": played.deliveries}
+    return {"tickets": tickets, "stories": others, **counted, "faults": faults}

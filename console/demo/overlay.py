@@ -56,6 +56,13 @@ def overlaid(
     )
 
 
+def model(choice: Choice) -> Model:
+    """
+    Return the chosen model.
+    """
+    return _MODELS[choice]
+
+
 def kafka(servers: str) -> Kafka:
     """
     Return a bus on the brokers *servers*, with a topic that no demo had before.

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from console.cli import wording
 from console.cli.token_bars import bars
+from console.demo.stories import Told
 from console.demo.tickets import HOSTILE, HUGE, SHOWN, Ticket
 from schemas.entries import Receipt, Run
 
@@ -109,6 +110,17 @@ def close(console: Console, scenes: Mapping[int, Scene], *, label: str) -> None:
     for line in _attack(hostile):
         console.print(Text(f" {line}"))
     console.print()
+
+
+def stories(console: Console, told: Sequence[Told]) -> None:
+    """
+    Print what came of the other stories.
+    """
+    for one in told:
+        console.print(Text.assemble((one.title, "bold"), "  ", (one.verdict, wording.COLOURS.get(one.verdict, ""))))
+        for line in one.lines:
+            console.print(Text(wording.printable(f" {line}")))
+        console.print()
 
 
 def _attack(scene: Scene) -> list[str]:

@@ -51,6 +51,17 @@ def test_every_ticket_has_the_verdict_it_must_have(played: tuple[dict[str, Any],
     assert [] == report["faults"]
 
 
+def test_every_story_is_played(played: tuple[dict[str, Any], Path]) -> None:
+    """
+    A question in Slack is answered, by way of a draft that somebody approves, and an account in the CRM is completed.
+    """
+    report, _ = played
+
+    assert [("Slack question", "delivered"), ("CRM account", "delivered")] == [
+        (one["story"], one["verdict"]) for one in report["stories"]
+    ]
+
+
 def test_the_second_delivery_is_counted_and_not_run(played: tuple[dict[str, Any], Path]) -> None:
     """
     A webhook that comes twice is one run, one note, and one redelivery.

@@ -49,8 +49,6 @@ def test_everything_that_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("show_progress", (NOTE, NOTE + "        show_progress: true\n")),
-        ("expires", (NOTE, NOTE + "        expires: 4h\n")),
         ("if_record_changed", (NOTE, NOTE + "        if_record_changed: skip\n")),
         ("mode", ("    limits:", "    rollout: {mode: shadow}\n    limits:")),
     ],

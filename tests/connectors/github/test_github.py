@@ -41,6 +41,7 @@ class TestGithub(ConnectorContract):
     environment: ClassVar = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
     credential = "TOKEN"
     action = "comment"
+    given: ClassVar = {"add_labels": {"fields": {"labels": ["bug"]}}}
     lookup = "issue"
     listing = "comments"
 

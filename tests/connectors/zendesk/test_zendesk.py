@@ -39,6 +39,11 @@ class TestZendesk(ConnectorContract):
     environment: ClassVar = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
     credential = "TOKEN"
     action = "internal_note"
+    given: ClassVar = {
+        "set_fields": {"fields": {"priority": "urgent"}},
+        "add_tags": {"fields": {"tags": ["vip"]}},
+        "remove_tags": {"fields": {"tags": ["vip"]}},
+    }
     lookup = "ticket"
     listing = "agent_notes"
 

@@ -1,0 +1,3 @@
+"""
+A mailbox: mails in over IMAP, replies, drafts and forwards out over SMTP and IMAP.
+"""

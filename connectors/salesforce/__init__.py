@@ -1,0 +1,3 @@
+"""
+Salesforce: changes of records in, fields and notes out.
+"""

@@ -1,0 +1,224 @@
+"""
+What a connector's tests say about it: how it is set up, what is in its system, and how deliveries are signed.
+
+Everything has a default that serves a connector with a manifest and a double; others say it in their own way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import orjson
+
+from connectors.bench import Bench
+from connectors.contract import Connector, Delivery, Sample
+from connectors.declared import DeclaredConnector
+from connectors.testing_points import Need
+from connectors.verification import Verify, sign
+from penstock import errors
+from penstock.clock import SystemClock
+
+Fault = tuple[Mapping[str, Any], type[Exception]]
+"""How the system fails, and what that is to us."""
+READ_FAULTS: tuple[Fault, ...] = (
+    ({"kind": "status", "status": 401}, errors.AuthFailed),
+    ({"kind": "status", "status": 403}, errors.AuthFailed),
+    ({"kind": "status", "status": 404}, errors.NotFound),
+    ({"kind": "status", "status": 409}, errors.Conflict),
+    ({"kind": "status", "status": 418}, errors.Rejected),
+    ({"kind": "status", "status": 301}, errors.Rejected),
+    ({"kind": "status", "status": 500}, errors.Unavailable),
+    ({"kind": "status", "status": 503}, errors.Unavailable),
+    ({"kind": "drop-before"}, errors.Unavailable),
+    ({"kind": "garbage"}, errors.Unavailable),
+    ({"kind": "hang", "seconds": 2}, errors.Unavailable),
+)
+WRITE_FAULTS: tuple[Fault, ...] = (
+    ({"kind": "status", "status": 401}, errors.AuthFailed),
+    ({"kind": "status", "status": 404}, errors.NotFound),
+    ({"kind": "status", "status": 409}, errors.Conflict),
+    ({"kind": "status", "status": 422}, errors.Rejected),
+    ({"kind": "status", "status": 500}, errors.UnknownOutcome),
+    ({"kind": "status", "status": 503}, errors.Unavailable),
+    ({"kind": "drop-before"}, errors.UnknownOutcome),
+    ({"kind": "drop-after"}, errors.UnknownOutcome),
+    ({"kind": "garbage"}, errors.UnknownOutcome),
+    ({"kind": "hang", "seconds": 2}, errors.UnknownOutcome),
+)
+
+
+class Portrait(ABC):
+    """
+    What a connector's tests say about it.
+    """
+
+    name: ClassVar[str]
+    environment: ClassVar[Mapping[str, str]]
+    """Variables with the system's secrets; `HOOK` and `HOOK_OLD` sign deliveries."""
+    credential: ClassVar[str]
+    """The variable with the credential for requests."""
+    lacks: ClassVar[Mapping[Need, str]] = {}
+    """What it does not have, and why: it is exempt from the tests that need it."""
+    action: ClassVar[str] = ""
+    """An action that takes a text."""
+    given: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What each other action writes here, as `Action.write` takes it."""
+    lookup: ClassVar[str] = ""
+    """A lookup of one record."""
+    listing: ClassVar[str] = ""
+    """A lookup of many records that belong to the same record."""
+    nowhere: ClassVar[str] = "http://127.0.0.1:9"
+    """The URL of a system that nobody can reach."""
+    unknown: ClassVar[tuple[str, ...]] = (
+        "999999999",
+        "..",
+        "../../x",
+        "a/b/issues/999999",
+        "",
+        "a/../issues/1",
+        "?x=1",
+        "1#x",
+        "a b/c",
+    )
+    """Ids that no record has."""
+    recognises: ClassVar[bool] = True
+    """Whether it can tell deliveries of its system from any other data that is signed well."""
+    most_requests: ClassVar[int] = 1
+    """Requests that one read may take."""
+    read_faults: ClassVar[tuple[Fault, ...]] = READ_FAULTS
+    write_faults: ClassVar[tuple[Fault, ...]] = WRITE_FAULTS
+    benches: ClassVar[type[Bench]] = Bench
+
+    # ---- what each connector says -------------------------------------------------------------
+
+    @abstractmethod
+    def settings(self, url: str) -> dict[str, Any]:
+        """
+        Return settings with references to *environment*, for the system at *url*.
+        """
+
+    @abstractmethod
+    def pretend(self) -> contextlib.AbstractAsyncContextManager[tuple[Any, str]]:
+        """
+        Serve a fresh system; yields what can be asked about it (a double, mostly) and its base URL.
+        """
+
+    def record(self, double: Any, text: str) -> str:
+        """
+        Create a record whose main text is *text*; return its id as `event.subject` has it.
+        """
+        raise NotImplementedError
+
+    def main_text(self, record: Mapping[str, Any]) -> str:
+        """
+        Return the main text of what `lookup` gives.
+        """
+        raise NotImplementedError
+
+    def written(self, double: Any, record: str) -> list[str]:
+        """
+        Return every text we left on *record*, oldest first.
+        """
+        raise NotImplementedError
+
+    def comment_by_somebody(self, double: Any, record: str, text: str) -> None:
+        """
+        Let another person write *text* on *record*.
+        """
+        raise NotImplementedError
+
+    def effects(self, double: Any, action: str, record: str) -> int:
+        """
+        Return how often what *action* writes here took effect on *record*.
+        """
+        if action == self.action:
+            return len(self.written(double, record))
+        raise NotImplementedError
+
+    # ---- deliveries ---------------------------------------------------------------------------
+
+    def rule(self, connector: Connector) -> Verify:
+        """
+        Return how deliveries are signed, for systems that sign with an HMAC.
+        """
+        assert isinstance(connector, DeclaredConnector)
+        assert connector.manifest.verify is not None
+        return connector.manifest.verify
+
+    def sign_delivery(self, connector: Connector, delivery: Delivery, secret: str) -> Mapping[str, str]:
+        """
+        Return the headers by which *delivery* proves its sender at `received_ms`, with the secret itself.
+        """
+        return sign(self.rule(connector), delivery, secret)
+
+    def forgeries(self, connector: Connector, good: Delivery) -> list[Delivery]:
+        """
+        Return deliveries made of *good* that must not be believed, beside those with a foreign secret.
+        """
+        rule = self.rule(connector)
+        stripped = {name: text for name, text in good.headers.items() if name != rule.header}
+        altered = {**good.headers, rule.header: good.headers[rule.header][:-2] + "xx"}
+        bad = [
+            (stripped, good.body),
+            (altered, good.body),
+            (good.headers, good.body + b" "),
+            (good.headers, good.body.replace(b"a", b"b", 1)),
+        ]
+        bad += [({**good.headers, rule.header: text}, good.body) for text in ("", rule.prefix, "ü", "0" * 5000)]
+        if rule.timestamp is not None:
+            stamp = rule.timestamp.header
+            bad += [({**good.headers, stamp: text}, good.body) for text in ("", "now", "2026-01-01T00:00:00Z")]
+            past = rule.timestamp.tolerance + 1
+            bad += [(self.delivery(connector, good.body, late=late).headers, good.body) for late in (past, -past)]
+        return [
+            Delivery(method="POST", url=good.url, headers=headers, body=body, received_ms=good.received_ms)
+            for headers, body in bad
+        ]
+
+    def unpacked(self, sample: Sample) -> Any:
+        """
+        Return the data in the body of *sample*.
+        """
+        return orjson.loads(sample.body)
+
+    def packed(self, sample: Sample, data: Any) -> bytes:
+        """
+        Return a body like that of *sample* with other *data*.
+        """
+        del sample
+        return json.dumps(data).encode()
+
+    def delivery(
+        self,
+        connector: Any,
+        body: bytes,
+        secret: str = "HOOK",  # noqa: S107  # the name of a variable
+        *,
+        late: float = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Delivery:
+        """
+        Return *body* as the system would deliver it, signed *late* seconds ago with the secret in that variable.
+        """
+        now = SystemClock().now_ms()
+        plain = Delivery(
+            method="POST",
+            url="https://hub.example/in/x",
+            headers={"content-type": "application/json", "x-unsigned": "1", **(headers or {})},
+            body=body,
+            received_ms=now - int(late * 1000),
+        )
+        signature = self.sign_delivery(connector, plain, self.environment[secret])
+        return Delivery(
+            method="POST", url=plain.url, headers={**plain.headers, **signature}, body=body, received_ms=now
+        )
+
+    def sampled(self, connector: Any, sample: Sample, body: bytes | None = None, **how: Any) -> Delivery:
+        """
+        Return *sample*, perhaps with another body, as the system would deliver it; further arguments as `delivery`.
+        """
+        return self.delivery(connector, sample.body if body is None else body, headers=sample.headers, **how)
