@@ -34,8 +34,8 @@ class TestHubspot(ConnectorContract):
     environment: ClassVar = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
     credential = "TOKEN"
     action = "brief"
-    given: ClassVar = {"set_fields": {"fields": {"subject": "Another"}}}
-    lacks: ClassVar = {"find": "every action sets properties: again is the same as once"}
+    given: ClassVar = {"set_fields": {"fields": {"subject": "Other"}}, "note": {"text": "Called them."}}
+    lacks: ClassVar = {"find": "a note cannot be read back at once, and all else is keyed"}
     lookup = "ticket"
     listing = "contacts_of"
 
