@@ -206,7 +206,7 @@ class DeclaredConnector:
             modes=rule.modes,
             sets=rule.sets,
             emits=rule.emits,
-            touches=rule.touches,
+            touches=rule.touched(self._settled.values),
             reads=rule.reads,
             key_lifetime=safe.lifetime if safe is not None else None,
             timeout=rule.timeout,

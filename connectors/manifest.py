@@ -115,7 +115,7 @@ class Manifest(Part):
             events=self.event_schemas,
             lookups={name: _lookup_spec(name, rule) for name, rule in self.lookups.items()},
             actions={
-                name: _action_spec(name, rule)
+                name: _action_spec(name, rule, settings)
                 for name, rule in self.actions.items()
                 if not settings or rule.needs is None or rule.needs in settings
             },
@@ -155,7 +155,7 @@ def _lookup_spec(name: str, rule: LookupRule) -> LookupSpec:
     )
 
 
-def _action_spec(name: str, rule: ActionRule) -> ActionSpec:
+def _action_spec(name: str, rule: ActionRule, settings: Mapping[str, Any]) -> ActionSpec:
     return ActionSpec(
         name=name,
         description=rule.description,
@@ -164,7 +164,7 @@ def _action_spec(name: str, rule: ActionRule) -> ActionSpec:
         modes=rule.modes,
         sets=rule.sets,
         emits=rule.emits,
-        touches=rule.touches,
+        touches=rule.touched(settings),
         reads=rule.reads,
         steers=rule.steers,
     )

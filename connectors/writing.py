@@ -85,6 +85,7 @@ class ActionRule(Part):
     """Fields that decide what happens next; an answer may set them only to values its schema lists."""
     emits: frozenset[EventType] = frozenset()
     touches: frozenset[str] = frozenset()
+    """`{setting}` is the field that a setting names."""
     reads: Identifier | None = None
     write: Request
     edit: Request | None = None
@@ -105,6 +106,14 @@ class ActionRule(Part):
         if self.sets is not None and not self.steers <= self.sets:
             raise ValueError("'steers' names fields of 'sets'")
         return self
+
+    def touched(self, settings: Mapping[str, Any]) -> frozenset[str]:
+        """
+        Return the names of changed fields its echo reports, with these settings.
+        """
+        named = {f"{{{name}}}": value for name, value in settings.items()}
+        found = {str(named.get(field, field)) for field in self.touches}
+        return frozenset(field for field in found if not field.startswith("{"))
 
     @property
     def action_class(self) -> ActionClass:
