@@ -40,15 +40,17 @@ class LookupsContract(OnBench):
                 for field_name, schema in lookup.fields.items():
                     jsonschema_rs.validator_for(dict(schema)).validate(item[field_name])
 
-    @point(13, "listing", "text")
+    @point(13, "listing")
     async def test_no_more_than_asked_for(self, bench: Bench) -> None:
         """A list is as long as it was asked for."""
         record = self.record(bench.double, "text")
-        for number in range(4):
+        for number in range(3) if "text" not in self.lacks else ():
             await self.write(bench, record, f"text {number}", key=str(number) * 64)
         fetch = bench.connector.lookups[self.listing].fetch
+        every = len(await fetch(record, bench.call(), 50))
 
-        assert [len(await fetch(record, bench.call(), most)) for most in (1, 3)] == [1, 3]
+        assert every > 1
+        assert [len(await fetch(record, bench.call(), most)) for most in (1, every - 1)] == [1, every - 1]
 
     @point(13, "lookup")
     async def test_text_is_read_unchanged(self, bench: Bench) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import html
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import httpx
@@ -35,7 +36,13 @@ class TestHubspot(ConnectorContract):
     credential = "TOKEN"
     action = "brief"
     given: ClassVar = {"set_fields": {"fields": {"subject": "Other"}}, "note": {"text": "Called them."}}
-    lacks: ClassVar = {"find": "a note cannot be read back at once, and all else is keyed"}
+    lacks: ClassVar = {
+        "find": "a note cannot be read back at once, and all else is keyed",
+        "handshakes": "HubSpot delivers at once",
+        "expiry": "its searches go by time, which does not expire",
+        "subscriptions": "subscriptions of an app do not expire",
+    }
+    ties = 250  # two searches a second
     lookup = "ticket"
     listing = "contacts_of"
 
@@ -47,6 +54,7 @@ class TestHubspot(ConnectorContract):
             "client_secret": ["${env:HOOK}", "${env:HOOK_OLD}"],
             "brief_property": "ai_brief",
             "properties": ["tier"],
+            "catch_up": ["tickets"],
             "url": url,
         }
 
@@ -71,6 +79,29 @@ class TestHubspot(ConnectorContract):
     def comment_by_somebody(self, double: HubspotDouble, record: str, text: str) -> None:
         many, _, number = record.partition("/")
         double.changed(many, number, {"subject": text})
+
+    def change_again(self, double: HubspotDouble, record: str) -> None:
+        said = str(self._properties(double, record).get("subject"))
+        self.comment_by_somebody(double, record, f"Re: {said}")
+
+    def effects(self, double: HubspotDouble, action: str, record: str) -> int:
+        match action:
+            case "set_fields":
+                return int(self._properties(double, record).get("subject") == "Other")
+            case "note":
+                return len(double.notes)
+            case _:
+                return len(self.written(double, record))
+
+    def changed(self, double: HubspotDouble, source: str, count: int) -> list[str]:
+        self.hidden = str(double.created(source)["id"])
+        double.unindexed.add(self.hidden)
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return [f"{source}/{double.created(source, at=at)['id']}" for _ in range(count)]
+
+    def late(self, double: HubspotDouble, source: str) -> str:
+        double.unindexed.clear()
+        return f"{source}/{self.hidden}"
 
     def _properties(self, double: HubspotDouble, record: str) -> dict[str, Any]:
         many, _, number = record.partition("/")
