@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from connectors import catalog
+from connectors import catalog, quality
 from connectors.contract import ActionSpec, ConnectorSpec, JsonSchema, LookupSpec
 from penstock.units import span
 
@@ -159,13 +159,16 @@ def connectors_page() -> str:
     Return every connector's settings, events, lookups and actions, from the catalog.
     """
     lines = ["# Connectors", GENERATED]
+    lines.append("A tier is what the tests reached that every connector inherits: see [the points](#points).\n")
     for name in sorted(catalog.names()):
         lines += _connector(catalog.spec(name))
+    lines += ["## Points\n", "| point | tier | |", "|---|---|---|"]
+    lines += [f"| {number} | {point.tier} | {_one_line(point.says)} |" for number, point in quality.POINTS.items()]
     return "\n".join(lines) + "\n"
 
 
 def _connector(spec: ConnectorSpec) -> list[str]:
-    lines = [f"## {spec.name}\n", f"{_one_line(spec.description)}\n", "### Settings\n"]
+    lines = [f"## {spec.name}\n", f"{_one_line(spec.description)}\n", *_quality(spec.name), "### Settings\n"]
     lines += ["| setting | value | default | |", "|---|---|---|---|"]
     required = spec.settings.get("required", ())
     for key, part in spec.settings.get("properties", {}).items():
@@ -186,6 +189,25 @@ def _connector(spec: ConnectorSpec) -> list[str]:
     if any(action.steers for action in spec.actions.values()):
         lines.append("\n\\* An answer may set it to values that its schema lists, and to no others.")
     return [*lines, ""]
+
+
+def _quality(name: str) -> list[str]:
+    """
+    Return what the contract suite says of a connector.
+    """
+    kept = quality.read(catalog.folder(name))
+    if kept is None:
+        return []
+    against = [*(f"our own {one}" for one in kept.ours), *kept.foreign]
+    lines = [f"Tier: {kept.tier or 'none'}, tested on {kept.date} against {', '.join(against) or 'nothing'}.\n"]
+    exempt = [f"- {at}, {state.state}: {'; '.join(state.reasons)}." for at, state in _notable(kept)]
+    return [*lines, *exempt, ""] if exempt else lines
+
+
+def _notable(kept: quality.Quality) -> Iterator[tuple[str, quality.State]]:
+    for number, state in kept.points.items():
+        if state.state != "passed":
+            yield f"Point {number}", state
 
 
 def _events(spec: ConnectorSpec) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from console.cli import interventions, spending
+from console.cli import interventions, looking, spending
 from console.cli.options import (
     PIPELINES,
     File,
@@ -321,3 +321,4 @@ def doctor(
 
 interventions.register(app, runs_app)
 spending.register(app)
+looking.register(app)
