@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo kafka test churn vault check format bench crash build docs journey-github lock clean
+.PHONY: help setup demo kafka test fuzz churn vault check format bench crash build docs journey-github lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -40,6 +40,9 @@ kafka: $(RUNNABLE) ## run a real Kafka on 127.0.0.1:9092 until Ctrl-C; needs Jav
 
 test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus
 	@$(PYTHON_IN) -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
+
+fuzz: $(INSTALLED) ## post anything to every receiver: DELIVERIES of them, 100,000 by default
+	@PENSTOCK_FUZZ=$(or $(DELIVERIES),100000) $(PYTHON_IN) -m pytest -q -s --timeout=0 tests/engine/test_ingress_fuzz.py
 
 vault: $(INSTALLED) ## look at a real Vault or OpenBao with our client: VAULT=/path/to/vault
 	@$(PYTHON_IN) -m tests.stores.vault_server $(VAULT)

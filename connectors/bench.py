@@ -5,14 +5,14 @@ What a connector is tested on: the system it talks to, and a hub that collects.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-from connectors import open_call
-from connectors.contract import Call, Connector, Delivery, Source
+from connectors import open_call, open_source_call
+from connectors.contract import Call, Connector, Delivery, Page, Source
 from penstock.clock import SystemClock
 from penstock.http import Http
 from schemas.events import Event
@@ -40,6 +40,12 @@ class Bench:
         Return the call of one piece of work.
         """
         return open_call(self.connector, self.http, key=key, slot=slot, timeout=timeout, clock=self.clock)
+
+    def source_call(self, *, timeout: float = 5.0) -> Call:
+        """
+        Return the call of one reading of a source.
+        """
+        return open_source_call(self.connector, self.http, key=KEY, timeout=timeout, clock=self.clock)
 
     def requests(self) -> list[Any]:
         """
@@ -92,20 +98,34 @@ class Receiver:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def read_on(source: Source, cursor: bytes | None, bench: Bench) -> tuple[list[Event], bytes | None]:
+async def pages_of(source: Source, cursor: bytes | None, bench: Bench, *, take: bool = True) -> AsyncIterator[Page]:
     """
-    Read *source* from *cursor* as far as it goes now; return the events and the cursor to go on from.
+    Read *source* from *cursor* as far as it goes now; unless *take*, the system is never told that we have it.
     """
-    found: list[Event] = []
-    reading = source.read(cursor, bench.call())
-    async with contextlib.aclosing(reading):  # type: ignore[type-var]  # the iterators of sources are generators
+    reading = source.read(cursor, bench.source_call())
+    try:
         while True:
             try:
                 async with asyncio.timeout(None if source.every else QUIET):
                     page = await anext(reading)
             except (StopAsyncIteration, TimeoutError):
-                return found, cursor
-            found += page.events
-            cursor = cursor if page.cursor is None else page.cursor
-            if page.taken is not None:
+                return
+            yield page
+            if take and page.taken is not None:
                 await page.taken()
+    finally:
+        if isinstance(reading, AsyncGenerator):
+            await reading.aclose()
+
+
+async def read_on(
+    source: Source, cursor: bytes | None, bench: Bench, *, take: bool = True
+) -> tuple[list[Event], bytes | None]:
+    """
+    Do so, and return the events and the cursor to go on from.
+    """
+    found: list[Event] = []
+    async for page in pages_of(source, cursor, bench, take=take):
+        found += page.events
+        cursor = cursor if page.cursor is None else page.cursor
+    return found, cursor

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 
@@ -22,17 +23,36 @@ from penstock.redaction import Redactor
 from penstock.secrets import Secrets
 from schemas.events import Event
 
+HAZARDS: tuple[Mapping[str, Any], ...] = (
+    {"kind": "drop-before"},
+    {"kind": "drop-after"},
+    {"kind": "garbage"},
+    {"kind": "hang", "seconds": 1.2},
+    {"kind": "slow", "seconds": 1.2},
+    {"kind": "slow", "seconds": 0.2},
+    {"kind": "status", "status": 429, "retry_after": "1"},
+    {"kind": "status", "status": 429, "retry_after": "date:1"},
+    {"kind": "status", "status": 429},
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 503, "times": 2},
+)
+"""What may happen to a write."""
+PRETENDED = "https://pretended.example"
+"""The URL of a system that is never asked."""
+NONE = "none"
+"""Stands for the action or source of a connector without any."""
+
 
 class OnBench(Portrait):
     """
     A connector on its bench.
     """
 
-    def action_names(self) -> list[str]:
+    def names(self, what: Literal["actions", "sources"]) -> list[str]:
         """
-        Return the names of its actions.
+        Return the names of its actions or sources.
         """
-        return sorted(catalog.spec(self.name, self.settings("https://pretended.example")).actions)
+        return sorted(getattr(catalog.spec(self.name, self.settings(PRETENDED)), what))
 
     def arguments(self, action: str) -> Mapping[str, Any]:
         """
@@ -47,11 +67,18 @@ class OnBench(Portrait):
         one = f"${{env:{self.credential}}}"
         return {name: ["${env:NEWER}", one] if given == one else given for name, given in self.settings(url).items()}
 
-    def connect(self, url: str = "https://pretended.example", **environment: str) -> Any:
+    def connect(self, url: str = PRETENDED, **environment: str) -> Any:
         """
         Return a connection to the system at *url*; with a `NEWER`, in the middle of a rotation.
         """
         return self._open(AiohttpHttp(), url, environment)
+
+    def opened_with(self, settings: Mapping[str, Any]) -> Connector:
+        """
+        Return a connection with other *settings*, to see them refused.
+        """
+        secrets = Secrets(self.environment, redactor=Redactor())
+        return catalog.open(self.name, settings, secrets=secrets, http=AiohttpHttp(), clock=SystemClock())
 
     def _open(self, http: AiohttpHttp, url: str, environment: Mapping[str, str]) -> Connector:
         secrets = Secrets({**self.environment, **environment}, redactor=Redactor())
@@ -59,7 +86,7 @@ class OnBench(Portrait):
         return catalog.open(self.name, settings, secrets=secrets, http=http, clock=SystemClock())
 
     @contextlib.asynccontextmanager
-    async def opened(self, url: str = "https://pretended.example", **environment: str) -> AsyncIterator[Any]:
+    async def opened(self, url: str = PRETENDED, **environment: str) -> AsyncIterator[Any]:
         """
         Yield a connection as `connect` makes it; closed afterwards.
         """
@@ -84,6 +111,14 @@ class OnBench(Portrait):
             finally:
                 await connector.close()
                 await http.close()
+
+    @contextlib.asynccontextmanager
+    async def reborn(self, bench: Bench) -> AsyncIterator[Bench]:
+        """
+        Yield another connection to the same system, as a process has that was started after a crash.
+        """
+        async with self.opened(bench.url) as connector:
+            yield replace(bench, connector=connector)
 
     @pytest.fixture(autouse=True)
     def _exempt(self, request: pytest.FixtureRequest) -> None:
@@ -119,7 +154,11 @@ class OnBench(Portrait):
             if argument in metafunc.fixturenames:
                 metafunc.parametrize(argument, faults, ids=[_named(fault) for fault, _ in faults])
         if "each_action" in metafunc.fixturenames:
-            metafunc.parametrize("each_action", self.action_names())
+            metafunc.parametrize("each_action", self.names("actions") or [NONE])
+        if "each_source" in metafunc.fixturenames:
+            metafunc.parametrize("each_source", self.names("sources") or [NONE])
+        if "hazard" in metafunc.fixturenames:
+            metafunc.parametrize("hazard", HAZARDS, ids=[_named(fault) for fault in HAZARDS])
 
     def text_action(self, bench: Bench) -> Action:
         """
@@ -149,11 +188,17 @@ class OnBench(Portrait):
         """
         Return the events the system gives us of *change*: delivered, or else read from every source.
         """
-        if "deliveries" not in self.lacks:
-            async with self.collecting(bench) as deliveries:
-                await change()
-                await bench.double.hooks.settled()
-                return [event for delivery in deliveries for event in bench.connector.receive(delivery).events]
+        if "deliveries" in self.lacks:
+            return await self.read_after(bench, change)
+        async with self.collecting(bench) as deliveries:
+            await change()
+            await bench.double.hooks.settled()
+            return [event for delivery in deliveries for event in bench.connector.receive(delivery).events]
+
+    async def read_after(self, bench: Bench, change: Callable[[], Awaitable[Any]]) -> list[Event]:
+        """
+        Return the events that the sources give of *change*.
+        """
         sources = bench.connector.sources
         cursors = {name: (await read_on(source, None, bench))[1] for name, source in sources.items()}
         await change()

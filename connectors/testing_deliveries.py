@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.bench import Bench
 from connectors.contract import Connector
 from connectors.testing_bench import OnBench
 from connectors.testing_points import point
@@ -72,6 +73,31 @@ class DeliveriesContract(OnBench):
             noisy = replace(plain, headers={**plain.headers, **NOISE})
 
             assert connector.receive(plain).events == connector.receive(noisy).events
+
+    @point(2, "echoes")
+    async def test_two_changes_within_a_second(self, bench: Bench) -> None:
+        """Two changes in one second, alike in all but being two, are two events."""
+        record = self.record(bench.double, "text")
+
+        async def change() -> None:
+            self.change_again(bench.double, record)
+
+        first = {(event.source, event.id) for event in await self.told(bench, change)}
+        second = {(event.source, event.id) for event in await self.told(bench, change)}
+
+        assert first
+        assert second - first
+
+    @point(4, "deliveries", "handshakes")
+    def test_handshakes(self, connector: Connector) -> None:
+        """What the system asks before it delivers is answered as it wants, and carries no event."""
+        asked = self.handshakes(connector)
+        assert asked
+        for delivery, reply in asked:
+            received = connector.receive(delivery)
+
+            assert not received.events
+            assert received.reply == reply
 
     @point(3, "deliveries", "old_secret")
     @pytest.mark.parametrize("secret", ["HOOK", "HOOK_OLD"])

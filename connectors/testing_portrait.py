@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 import orjson
 
 from connectors.bench import Bench
-from connectors.contract import Connector, Delivery, Sample
+from connectors.contract import Connector, Delivery, Reply, Sample
 from connectors.declared import DeclaredConnector
 from connectors.testing_points import Need
 from connectors.verification import Verify, sign
 from penstock import errors
 from penstock.clock import SystemClock
+from schemas.events import Event
 
 Fault = tuple[Mapping[str, Any], type[Exception]]
 """How the system fails, and what that is to us."""
@@ -89,6 +90,16 @@ class Portrait(ABC):
     """Whether it can tell deliveries of its system from any other data that is signed well."""
     most_requests: ClassVar[int] = 1
     """Requests that one read may take."""
+    ties: ClassVar[int] = 500
+    """Records that change in one moment."""
+    refusal: ClassVar[Mapping[str, Any]] = {"kind": "status", "status": 401}
+    """How its system refuses a credential."""
+    write_match: ClassVar[str] = "^(PUT|POST|PATCH|DELETE) "
+    """Which requests have an effect, as `Fault.match`."""
+    source_fault: ClassVar[Mapping[str, Any]] = {"kind": "status", "status": 503, "skip": 1}
+    """How its system fails while a source is read."""
+    keeps_threads: ClassVar[str] = r"^asyncio_"
+    """Pattern of threads that libraries keep for the life of the process."""
     read_faults: ClassVar[tuple[Fault, ...]] = READ_FAULTS
     write_faults: ClassVar[tuple[Fault, ...]] = WRITE_FAULTS
     benches: ClassVar[type[Bench]] = Bench
@@ -131,12 +142,57 @@ class Portrait(ABC):
         """
         raise NotImplementedError
 
+    def prepare(self, double: Any, action: str) -> str:
+        """
+        Create a record that *action* changes when it writes what it writes here; return its id.
+        """
+        del action
+        return self.record(double, "text")
+
     def effects(self, double: Any, action: str, record: str) -> int:
         """
         Return how often what *action* writes here took effect on *record*.
         """
         if action == self.action:
             return len(self.written(double, record))
+        raise NotImplementedError
+
+    def change_again(self, double: Any, record: str) -> None:
+        """
+        Let somebody change *record* once more, in the second of its last change.
+        """
+        self.comment_by_somebody(double, record, "again")
+
+    def foreign(self) -> Mapping[str, str]:
+        """
+        Return the systems of this bench that we did not write, each with its version.
+        """
+        return {}
+
+    # ---- sources ------------------------------------------------------------------------------
+
+    def changed(self, double: Any, source: str, count: int) -> list[str]:
+        """
+        Let *count* records change in one moment, so that *source* gives each; return their subjects.
+        """
+        raise NotImplementedError
+
+    def late(self, double: Any, source: str) -> str:
+        """
+        Let a change appear that was made before the newest one, as a slow transaction does; return its subject.
+        """
+        raise NotImplementedError
+
+    def expire(self, double: Any, source: str, cursor: bytes) -> bytes:
+        """
+        Let the system forget where *cursor* is; return the cursor to begin at.
+        """
+        raise NotImplementedError
+
+    async def beyond_expiry(self, bench: Bench) -> list[Event]:
+        """
+        Let the time of a subscription pass, then let a record change; return the events of that.
+        """
         raise NotImplementedError
 
     # ---- deliveries ---------------------------------------------------------------------------
@@ -178,6 +234,12 @@ class Portrait(ABC):
             Delivery(method="POST", url=good.url, headers=headers, body=body, received_ms=good.received_ms)
             for headers, body in bad
         ]
+
+    def handshakes(self, connector: Connector) -> list[tuple[Delivery, Reply | None]]:
+        """
+        Return what its system asks before it delivers, and the answer it wants; None: any that says we took it.
+        """
+        raise NotImplementedError
 
     def unpacked(self, sample: Sample) -> Any:
         """

@@ -4,6 +4,10 @@ What every connector does when it writes.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from connectors.bench import OTHER_KEY, Bench
@@ -14,6 +18,8 @@ from penstock import errors
 from penstock.errors import UnknownOutcome
 
 REFUSED_MOST = 3  # requests with a credential that is refused
+TRIES = 5  # of one write
+LATE = 1.0  # seconds after which what a system does late has been done
 
 
 class WritesContract(OnBench):
@@ -21,19 +27,53 @@ class WritesContract(OnBench):
     A write takes effect once, says what became of it, and is recognised when it comes back.
     """
 
-    @point(10)
+    @point(10, "actions")
     async def test_failing_writes(self, bench: Bench, write_fault: Fault, each_action: str) -> None:
         """Each way a write can fail has its error, and is not tried again, also on a used connection."""
         fault, error = write_fault
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
         await bench.connector.health(bench.call())
         action = bench.connector.actions[each_action]
         before = len(bench.writes())
-        await bench.fault(**fault)
+        await bench.fault(**{"match": self.write_match, **fault})
         with pytest.raises(error):
             await action.write(record, self.arguments(each_action), action.modes[0], bench.call(timeout=1.0))
 
         assert len(bench.writes()) - before <= (REFUSED_MOST if error is errors.AuthFailed else 1)
+
+    @point(9, "actions")
+    async def test_whatever_happens_to_a_write(self, bench: Bench, hazard: Mapping[str, Any], each_action: str) -> None:
+        """Tried again as the engine tries it, a write takes effect once; one that nobody can find, at most once."""
+        record = self.prepare(bench.double, each_action)
+        await bench.connector.health(bench.call())
+        await bench.fault(**hazard, match=self.write_match)
+        await self._driven(bench, each_action, record)
+        effects = self.effects(bench.double, each_action, record)
+
+        assert effects == 1 or (effects == 0 and bench.connector.actions[each_action].idempotency == "blind")
+
+    @point(9, "actions")
+    async def test_a_crash_after_a_write(self, bench: Bench, each_action: str) -> None:
+        """A write that nobody could note down is done once, when it is tried again with its key."""
+        action = bench.connector.actions[each_action]
+        record = self.prepare(bench.double, each_action)
+        await action.write(record, self.arguments(each_action), action.modes[0], bench.call())
+        if action.idempotency != "blind":
+            await self._driven(bench, each_action, record, lost=True)
+
+        assert self.effects(bench.double, each_action, record) == 1
+
+    @point(12, "actions")
+    async def test_a_write_whose_credential_is_refused(self, bench: Bench, each_action: str) -> None:
+        """A credential that is refused for good costs at most three requests, and nothing is written."""
+        action = bench.connector.actions[each_action]
+        record = self.prepare(bench.double, each_action)
+        await bench.fault(**self.refusal, times=100)
+        with pytest.raises(errors.AuthFailed):
+            await action.write(record, self.arguments(each_action), action.modes[0], bench.call())
+
+        assert 1 <= len(bench.requests()) <= REFUSED_MOST
+        assert self.effects(bench.double, each_action, record) == 0
 
     @point(9, "text", "rotation")
     async def test_a_rotation(self) -> None:
@@ -46,14 +86,17 @@ class WritesContract(OnBench):
             assert refused == bench.requests()[:1], "it is remembered"
             assert len(self.written(bench.double, record)) == 1
 
-    @point(10, "text", "retry_after")
+    @point(10, "actions", "retry_after")
     @pytest.mark.parametrize(("header", "low", "high"), [("7", 7, 7), ("date:9", 7, 9), (None, None, None)])
-    async def test_retry_after(self, bench: Bench, header: str | None, low: float | None, high: float | None) -> None:
+    async def test_retry_after(
+        self, bench: Bench, each_action: str, header: str | None, low: float | None, high: float | None
+    ) -> None:
         """A wait asked for in seconds or as a date is passed on; none is none."""
-        record = self.record(bench.double, "text")
+        record = self.prepare(bench.double, each_action)
+        action = bench.connector.actions[each_action]
         await bench.fault(kind="status", status=429, retry_after=header)
         with pytest.raises(errors.Unavailable) as raised:
-            await self.write(bench, record)
+            await action.write(record, self.arguments(each_action), action.modes[0], bench.call())
         asked = raised.value.retry_after
 
         assert asked is None if low is None or high is None else asked is not None and low <= asked <= high
@@ -76,7 +119,7 @@ class WritesContract(OnBench):
         """When the answer to a write is lost, looking first leaves one effect."""
         record = self.record(bench.double, "text")
         action = self.text_action(bench)
-        await bench.fault(kind="drop-after", match="^(PUT|POST|PATCH) ")
+        await bench.fault(kind="drop-after", match=self.write_match)
         with pytest.raises(UnknownOutcome):
             await self.write(bench, record)
         found = await action.find(record, action.modes[0], bench.call()) if action.find else None
@@ -116,3 +159,40 @@ class WritesContract(OnBench):
         assert {event.subject for event in (*ours, *theirs)} == {record}
         await bench.connector.health(bench.call())
         assert all(bench.connector.own(event) for event in ours), "and by who we are"
+
+    @point(11, "actions", "echoes")
+    async def test_what_an_action_causes(self, bench: Bench, each_action: str) -> None:
+        """What the system tells of a write is of a type the action declares, and of fields it may touch."""
+        action = bench.connector.actions[each_action]
+        record = self.prepare(bench.double, each_action)
+        await bench.connector.health(bench.call())
+        args = self.arguments(each_action)
+        events = await self.told(bench, lambda: action.write(record, args, action.modes[0], bench.call()))
+
+        assert {event.type for event in events} <= action.emits
+        assert bool(events) is bool(action.emits)
+        assert all(bench.connector.own(event) for event in events)
+        touched = {name for event in events for name in event.data.get("changed") or ()}
+        assert touched <= action.touches | set(args.get("fields") or {})
+
+    async def _driven(self, bench: Bench, name: str, record: str, *, lost: bool = False) -> None:
+        """
+        Write as the engine does: look first when an answer was lost, wait as long as was asked, give up a blind one.
+        """
+        action = bench.connector.actions[name]
+        mode = action.modes[0]
+        for _ in range(TRIES):
+            try:
+                if lost and action.find is not None and await action.find(record, mode, bench.call()):
+                    return
+                await action.write(record, self.arguments(name), mode, bench.call(timeout=0.6))
+            except errors.UnknownOutcome:
+                lost = True
+                await asyncio.sleep(LATE)
+                if action.idempotency == "blind":
+                    return
+            except errors.Unavailable as error:
+                await asyncio.sleep(error.retry_after or 0)
+            else:
+                return
+        pytest.fail(f"{name!r} was not written in {TRIES} tries")

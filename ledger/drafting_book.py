@@ -49,4 +49,6 @@ class DraftingBook:
 
     async def expire_drafts(self) -> int:
         now = self.clock.now_ms()
+        if not await self.store.read(lambda connection: drafts.late(connection, now)):
+            return 0
         return await self.store.write(lambda connection: drafts.expire(connection, now), locks.ALONE)

@@ -85,9 +85,16 @@ def expire(connection: Connection, now: int) -> int:
     """
     End some drafts whose time is over.
     """
-    late = connection.execute(queries["late_drafts"], {"now": now, "most": MOST}).fetchall()
     word = Word(what=WORDS["expired"], person="", now=now)
-    return sum(decide(connection, row["key"], "expired", word, None) == "taken" for row in late)
+    return sum(decide(connection, key, "expired", word, None) == "taken" for key in late(connection, now))
+
+
+def late(connection: Connection, now: int) -> list[str]:
+    """
+    Return the keys of some drafts nobody said anything of in time.
+    """
+    found = connection.execute(queries["late_drafts"], {"now": now, "most": MOST}).fetchall()
+    return [row["key"] for row in found]
 
 
 def _go_on(connection: Connection, run: str, word: Word) -> None:

@@ -141,7 +141,7 @@ class AiohttpHttp:
                     limit=self._connections,
                     keepalive_timeout=KEEP_ALIVE,
                     socket_factory=None if self._allow_private else public_socket,
-                    ssl=_trusted(),
+                    ssl=trusted(),
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
@@ -151,7 +151,7 @@ class AiohttpHttp:
         return self._session
 
 
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """
     Trust whom the machine trusts; in a bare container that trusts nobody, whom Mozilla trusts.
     """

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from bus.broker import Broker
+from console.testing_door import door  # noqa: F401  # a fixture
 from ledger.testing_server import ELSEWHERE, LocalServer
 from penstock.errors import Unreachable
 
@@ -25,6 +26,7 @@ _OURS_TO_KEEP = {
     "PENSTOCK_CASES",
     "PENSTOCK_CHURN",
     "PENSTOCK_CROSSED",
+    "PENSTOCK_FUZZ",
     "PENSTOCK_GITHUB_PAYLOADS",
     "PENSTOCK_SEED",
     "PENSTOCK_SEEDS",

@@ -1,5 +1,7 @@
 """
-The process that reads mails: `python child.py`. A frame in, a frame out: four bytes of length, then JSON or a mail.
+The process that reads mails: `python child.py`. A frame in, a frame out.
+
+In: four bytes of length, one that says how (see `reader`), and a mail. Out: four bytes of length, and JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import sys
 from pathlib import Path
 
 MEMORY = 768 * 1024 * 1024  # bytes
-SECONDS = 20  # of the processor for one mail
+SECONDS = 10  # of the processor for one mail
 
 
 def main() -> None:
@@ -26,7 +28,7 @@ def main() -> None:
         limit = int(used.ru_utime + used.ru_stime) + SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
         raw = sys.stdin.buffer.read(int.from_bytes(header[:4], "big"))
-        found = json.dumps(letters.read(raw, whole=header[4] == 1)).encode()
+        found = json.dumps(letters.read(raw, whole=not header[4] & 1, attached=bool(header[4] & 2))).encode()
         sys.stdout.buffer.write(len(found).to_bytes(4, "big") + found)
         sys.stdout.buffer.flush()
 

@@ -51,11 +51,31 @@ SETTINGS: Mapping[str, Setting] = {
         default="tls",
         pattern="^(tls|starttls|none)$",
     ),
+    "smtp_security": Setting(
+        description="The same for SMTP; as `security` by default.",
+        default="{security}",
+        pattern="^(tls|starttls|none)$",
+    ),
     "folder": Setting(description="The folder that is read.", default="INBOX"),
     "sent": Setting(description="The folder with what was sent.", default="Sent"),
     "drafts": Setting(description="The folder for drafts.", default="Drafts"),
     "replies_per_day": Setting(
         description="Replies to one correspondent and day at most.", default="3", pattern="^[0-9]{1,3}$"
+    ),
+    "return_path": Setting(
+        description="Who gets bounces of replies: `nobody`, or our `address` where the server wants a sender.",
+        default="nobody",
+        pattern="^(nobody|address)$",
+    ),
+    "scan": Setting(
+        description="Seconds between looks at the folder, whether the server tells of new mails or not.",
+        default="60",
+        pattern="^[1-9][0-9]{0,3}$",
+    ),
+    "rescan_days": Setting(
+        description="Days of mails that are read again when the folder was made anew.",
+        default="30",
+        pattern="^[0-9]{1,3}$",
     ),
     "forward_to": Setting(
         description="Addresses that `forward` sends to; nothing else may choose one.",
@@ -90,6 +110,7 @@ MAIL: Mapping[str, tuple[Any, str]] = {
         {"type": "array", "items": {"type": "object"}},
         "Its attachments: `name`, `type`, `size`, and `text` where it can be read.",
     ),
+    "reply_to": (_TEXT, "Address that an answer goes to; not always the one of who wrote it."),
     "in_reply_to": (_MAYBE, "Message-ID of the mail it answers."),
     "automatic": (_FLAG, "Whether a machine sent it: such mail is never answered."),
     "automatic_why": (_MAYBE, "How that is known."),

@@ -1,33 +1,31 @@
 """
-One IMAP connection on a thread of its own, through imapclient.
+IMAP connections on threads of their own, through imapclient.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
 
-from connectors.mailbox.signing_in import SigningIn, context
+from connectors.mailbox.signing_in import SigningIn, trust
 from penstock.clock import Clock
-from penstock.errors import AuthFailed, EdgeError, NotFound, Rejected, Unavailable
+from penstock.errors import AuthFailed, EdgeError, Rejected, Unavailable
 
 T = TypeVar("T")
 
 CONNECT = 10.0  # seconds
 READ = 30.0  # seconds one answer may take
-LARGEST = 8 * 1024 * 1024  # bytes of one mail that are fetched
-FOLDERS = 40  # that are looked through for a mail that was moved
-UNSENT = b"\\Draft"
-"""The flag of a copy among what was sent whose sending has no known end yet."""
+AT_ONCE = 3  # connections for lookups and actions
+LATER = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "[OVERQUOTA]", "TEMPORARY", "TRY AGAIN")
+"""What servers say that refuse for now only (RFC 5530)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +47,9 @@ class Server:
         return cls(host=host, port=int(port or usual[security]), security=security)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
-    """
-    One mail as it lies in a folder.
-    """
-
-    uid: int
-    raw: bytes
-    whole: bool
-    flags: tuple[bytes, ...]
-    came: datetime | None
-
-
 class Imap:
     """
-    Signs in when it is needed, and again after an error; its calls take turns.
+    One connection: signs in when it is needed, and again after an error; its calls take turns.
     """
 
     def __init__(self, server: Server, user: str, signing_in: SigningIn, clock: Clock) -> None:
@@ -75,67 +60,96 @@ class Imap:
         self._pool = ThreadPoolExecutor(1, "imap")
         self._turn = asyncio.Lock()
         self._client: IMAPClient | None = None
-        self._selected: tuple[str, bool] | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Imap {self._server.host}:{self._server.port}>"
 
     async def do(self, work: Callable[[IMAPClient], T], deadline: float) -> T:
         """
         Do *work* with a signed-in connection before *deadline* (monotonic seconds); raises an `EdgeError`.
 
-        *work* may be done anew when the connection turned out to be gone before it began.
+        Nothing of *work* is begun after that. What it had begun may have taken effect when this raises `Unavailable`.
         """
-        left = deadline - self._clock.monotonic()
+        left = max(0.0, deadline - self._clock.monotonic())
         try:
-            async with asyncio.timeout(max(0.0, left)), self._turn:
-                secret = await self._signing_in.secret()
-                return await self._threaded(work, secret)
+            async with asyncio.timeout(left), self._turn:
+                secrets = await self._signing_in.secrets()
+                return await self._threaded(work, secrets)
         except TimeoutError:
-            self._drop()
             raise Unavailable(f"{self._server.host}: no answer came within {left:.0f} s") from None
         except AuthFailed:
             await self._signing_in.refused()
             raise
 
-    async def _threaded(self, work: Callable[[IMAPClient], T], secret: str) -> T:
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._pool, self._work, work, secret)
+    async def _threaded(self, work: Callable[[IMAPClient], T], secrets: tuple[str, ...]) -> T:
+        given_up = threading.Event()
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._work, work, secrets, given_up)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
+            given_up.set()
             self._drop()  # wakes the thread
             future.add_done_callback(_ignored)
             raise
 
-    def _work(self, work: Callable[[IMAPClient], T], secret: str) -> T:
+    def _work(self, work: Callable[[IMAPClient], T], secrets: tuple[str, ...], given_up: threading.Event) -> T:
         try:
-            return work(self._ready(secret))
+            client = self._ready(secrets)
+            if given_up.is_set():
+                raise Unavailable(f"{self._server.host}: it was too late to begin")
+            return work(client)
         except EdgeError:
             raise
-        except LoginError as error:
+        except (IMAPClientAbortError, OSError, EOFError) as error:
             self._drop()
-            raise AuthFailed(f"{self._server.host} refuses to let us in: {_said(error, secret)}") from None
-        except (IMAPClientAbortError, OSError, ssl.SSLError, EOFError) as error:
-            self._drop()
-            raise Unavailable(f"{self._server.host}: {type(error).__name__}: {_said(error, secret)}") from None
+            raise Unavailable(f"{self._server.host}: {type(error).__name__}: {_said(error, secrets)}") from None
         except IMAPClientError as error:
-            raise Rejected(f"{self._server.host}: {_said(error, secret)}") from None
+            said = _said(error, secrets)
+            kind = Unavailable if for_now(said) else Rejected
+            raise kind(f"{self._server.host}: {said}") from None
         except (ValueError, KeyError, IndexError, AssertionError) as error:
             self._drop()
             raise Unavailable(f"{self._server.host}: its answer cannot be read: {type(error).__name__}") from None
 
-    def _ready(self, secret: str) -> IMAPClient:
+    def _ready(self, secrets: tuple[str, ...]) -> IMAPClient:
         if self._client is not None:
             try:
                 self._client.noop()
                 return self._client
-            except (IMAPClientError, OSError, EOFError):
+            except (IMAPClientError, OSError, EOFError, ValueError):
                 self._drop()
+        for number, secret in enumerate(secrets):
+            try:
+                client = self._signed_in(secret)
+            except LoginError as error:
+                self._judge(error, secrets, last=number == len(secrets) - 1)
+            else:
+                self._signing_in.worked(secret)
+                self._client = client
+                if self._closed:
+                    self._drop()
+                return client
+        raise AuthFailed(f"{self._server.host}: there is nothing to sign in with")
+
+    def _judge(self, error: LoginError, secrets: tuple[str, ...], *, last: bool) -> None:
+        """
+        Raise what a refused sign-in means, unless it is our secret's fault and there is another one.
+        """
+        said = _said(error, secrets)
+        if isinstance(error.__context__, IMAPClientAbortError) or for_now(said):
+            raise Unavailable(f"{self._server.host} lets nobody in now: {said}") from None
+        if last:
+            raise AuthFailed(f"{self._server.host} refuses to let us in: {said}") from None
+
+    def _signed_in(self, secret: str) -> IMAPClient:
         secure = self._server.security == "tls"
         timeout = SocketTimeout(connect=CONNECT, read=READ)
-        words: dict[str, Any] = {"ssl_context": context()} if secure else {}
+        words: dict[str, Any] = {"ssl_context": trust()} if secure else {}
         client = IMAPClient(self._server.host, self._server.port, ssl=secure, use_uid=True, timeout=timeout, **words)
         try:
             if self._server.security == "starttls":
-                client.starttls(context())
+                client.starttls(trust())
             if self._signing_in.by_token:
                 client.oauth2_login(self._user, secret)
             else:
@@ -144,7 +158,6 @@ class Imap:
             with contextlib.suppress(Exception):
                 client.shutdown()
             raise
-        self._client, self._selected = client, None
         return client
 
     def _drop(self) -> None:
@@ -157,8 +170,57 @@ class Imap:
         """
         Give connection and thread back.
         """
+        self._closed = True
         self._drop()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Desk:
+    """
+    A few connections; whoever comes takes one that is free.
+    """
+
+    def __init__(self, make: Callable[[], Imap], clock: Clock) -> None:
+        self._all = [make() for _ in range(AT_ONCE)]
+        self._free = list(self._all)
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._clock = clock
+
+    async def do(self, work: Callable[[IMAPClient], T], deadline: float) -> T:
+        """
+        Do *work* with one of them; see `Imap.do`.
+        """
+        async with self._one(deadline) as imap:
+            return await imap.do(work, deadline)
+
+    @contextlib.asynccontextmanager
+    async def _one(self, deadline: float) -> AsyncIterator[Imap]:
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                await self._room.acquire()
+        except TimeoutError:
+            raise Unavailable("all our IMAP connections were busy for too long") from None
+        imap = self._free.pop()  # the one that was used last: others may sleep
+        try:
+            yield imap
+        finally:
+            self._free.append(imap)
+            self._room.release()
+
+    async def close(self) -> None:
+        """
+        Give all of them back.
+        """
+        for imap in self._all:
+            await imap.close()
+
+
+def for_now(said: str) -> bool:
+    """
+    Tell whether a server that said this may say something else later.
+    """
+    upper = said.upper()
+    return any(word in upper for word in LATER)
 
 
 def _ignored(future: asyncio.Future[Any]) -> None:
@@ -169,86 +231,8 @@ def _ignored(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def _said(error: object, secret: str) -> str:
-    text = " ".join(str(error).split())[:200]
-    return text.replace(secret, "***") if secret else text
-
-
-# ---- what is done with a connection, on its thread -----------------------------------------------
-
-
-def select(client: IMAPClient, folder: str, *, write: bool = False) -> tuple[int, int]:
-    """
-    Select a folder; return its UIDVALIDITY and the next UID. Raises `NotFound`.
-    """
-    try:
-        found = client.select_folder(folder, readonly=not write)
-    except IMAPClientAbortError:
-        raise
-    except IMAPClientError as error:
-        raise NotFound(f"there is no folder {folder!r}: {_said(error, '')}") from None
-    return int(found[b"UIDVALIDITY"]), int(found.get(b"UIDNEXT") or 1)
-
-
-def fetch(client: IMAPClient, uids: Sequence[int]) -> list[Fetched]:
-    """
-    Return mails of the selected folder, without marking them as seen; of a large one its beginning.
-    """
-    if not uids:
-        return []
-    wanted = ["RFC822.SIZE", "FLAGS", "INTERNALDATE", f"BODY.PEEK[]<0.{LARGEST}>"]
-    found: list[Fetched] = []
-    for uid, data in sorted(client.fetch(list(uids), wanted).items()):
-        raw = next((value for name, value in data.items() if name.startswith(b"BODY[]")), None)
-        if isinstance(raw, bytes):
-            whole = int(data.get(b"RFC822.SIZE") or len(raw)) <= LARGEST
-            came = data.get(b"INTERNALDATE")
-            flags = tuple(data.get(b"FLAGS") or ())
-            found.append(Fetched(uid=uid, raw=raw, whole=whole, flags=flags, came=came))
-    return found
-
-
-def above(client: IMAPClient, uid: int) -> list[int]:
-    """
-    Return the UIDs above *uid* in the selected folder, in order: the server gives its last one for an empty range too.
-    """
-    return sorted(one for one in client.search(["UID", f"{uid + 1}:*"]) if one > uid)
-
-
-def since(client: IMAPClient, day: date) -> list[int]:
-    """
-    Return the UIDs of what came since *day*.
-    """
-    return sorted(client.search(["SINCE", day]))
-
-
-def with_header(client: IMAPClient, name: str, text: str) -> list[int]:
-    """
-    Return the UIDs of mails whose header *name* holds *text*, in order.
-    """
-    return sorted(client.search(["HEADER", name, text]))
-
-
-def where(client: IMAPClient, folder: str, place: tuple[int, int], message_id: str) -> tuple[str, int]:
-    """
-    Return folder and UID of a mail: where it came in, or where people have moved it. Raises `NotFound`.
-    """
-    validity, _ = select(client, folder)
-    if validity == place[0] and client.search(["UID", str(place[1])]):
-        return folder, place[1]
-    if message_id:
-        others = [name for _, _, name in client.list_folders() if name != folder][:FOLDERS]
-        for name in (folder, *others):
-            with contextlib.suppress(NotFound, IMAPClientError):
-                if name != folder:
-                    select(client, name)
-                if found := with_header(client, "Message-ID", f"<{message_id}>"):
-                    return name, found[-1]
-    raise NotFound(f"the mail {message_id or place} is in no folder any more")
-
-
-def today() -> date:
-    """
-    Return the day by which replies are counted.
-    """
-    return datetime.now(UTC).date()
+def _said(error: object, secrets: tuple[str, ...]) -> str:
+    text = " ".join(str(error).split())
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text[:200]

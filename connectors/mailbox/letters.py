@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import email.policy
-import hashlib
 import io
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesParser
@@ -26,65 +25,76 @@ ATTACHMENTS = 30  # that are told
 PARTS = 400  # of one mail
 DEPTH = 30  # levels of parts
 HEADER = 2_000  # characters of one header
+OUTLINE = 16 * 1024  # bytes of headers that are read of a mail that could not be
 PAGES = 30  # of a PDF
 _BOUNDARY = re.compile(rb"boundary\s*=", re.IGNORECASE)
-_ON_WROTE = re.compile(
-    r"^\s*(On .{5,200} wrote:|Am .{5,200} schrieb .{0,200}:|Le .{5,200} a écrit\s*:|El .{5,200} escribió:|-{2,}\s*Original Message\s*-{2,}|_{20,}|From: .{3,200})\s*$"
+_WROTE = re.compile(
+    r"\s*(On .{5,300} wrote:|Am .{5,300} schrieb.{0,200}:|Le .{5,300} a écrit\s*:|El .{5,300} escribió:|Il .{5,300} ha scritto:)\s*"
+)
+_ORIGINAL = re.compile(
+    r"\s*(-{2,}\s*(Original Message|Ursprüngliche Nachricht|Message d'origine)\s*-{2,})\s*", re.IGNORECASE
+)
+_FROM = re.compile(r"\s*\*?(From|Von|De|Da)\s*:\*? .+")
+_SENT = re.compile(r"\s*\*?(Sent|Date|Gesendet|Datum|Envoyé|Fecha|Enviado|Inviato|Data)\s*:\*? .+")
+_HIDDEN = re.compile(
+    r"display:none|visibility:hidden|(?:^|;)(?:font-size|opacity|max-height|line-height):0(?:\.0+)?(?:[a-z%]*)(?:!important)?(?:;|$)"
 )
 _SPACE = re.compile(r"[ \t\u00a0]+")
 _LINES = re.compile(r"\n{3,}")
-_STABLE = ("message-id", "date", "from", "to", "subject")
 _MACHINES = re.compile(r"^(mailer-daemon|postmaster|no-?reply|do-?not-?reply|bounces?)([+@.-]|$)", re.IGNORECASE)
 
 
-def read(raw: bytes, *, whole: bool = True) -> dict[str, Any]:
+def read(raw: bytes, *, whole: bool = True, attached: bool = True) -> dict[str, Any]:
     """
-    Return a mail as data; *whole* is False when only its beginning was fetched.
+    Return a mail as data; *whole* is False when only its beginning was fetched, *attached* when no attachment is read.
     """
     problem = None if whole else "it is too large: only its beginning was read"
-    message = _headers(raw)
-    found = envelope(message) | {"text": "", "quoted": "", "attachments": [], "problem": problem}
-    found["digest"] = digest(raw, message)
+    found = envelope(_headers(raw)) | {"text": "", "quoted": "", "attachments": [], "problem": problem}
     if len(_BOUNDARY.findall(raw)) > PARTS:
         return found | {"problem": "it has too many parts to be read"}
     try:
         parsed = BytesParser(policy=email.policy.compat32).parsebytes(raw)
-        texts, attachments = _contents(parsed)
+        texts, attachments = _contents(parsed, attached=attached)
     except (RecursionError, ValueError, LookupError, KeyError, TypeError, AttributeError, IndexError) as error:
         return found | {"problem": f"its content cannot be read: {type(error).__name__}"}
     text, quoted = split("\n\n".join(texts))
     return found | {"text": _cut(text, TEXT), "quoted": _cut(quoted, QUOTED), "attachments": attachments}
 
 
-def digest(raw: bytes, message: Message) -> str:
+def outline(raw: bytes, problem: str) -> dict[str, Any]:
     """
-    Return what tells this mail from every other, whatever servers it passed: not its trace, but what it says.
+    Return what the first headers say of a mail that could not be read. Never raises.
     """
-    body = re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[-1]
-    said = hashlib.sha256(body.replace(b"\r\n", b"\n").rstrip()).hexdigest()
-    stable = [f"{name}:{_header(message, name)}" for name in _STABLE]
-    return hashlib.sha256("\n".join([*stable, said]).encode(errors="replace")).hexdigest()[:32]
+    try:
+        found = envelope(_headers(raw, OUTLINE))
+    except Exception:  # noqa: BLE001  # whatever it is: one mail must not hold up the others
+        found = envelope(Message())
+    return {**found, "text": "", "quoted": "", "attachments": [], "problem": problem}
 
 
-def _headers(raw: bytes) -> Message:
-    head = re.split(rb"\r?\n\r?\n", raw[: 256 * 1024], maxsplit=1)[0]
+def _headers(raw: bytes, most: int = 256 * 1024) -> Message:
+    head = re.split(rb"\r?\n\r?\n", raw[:most], maxsplit=1)[0]
     return BytesParser(policy=email.policy.compat32).parsebytes(head + b"\r\n\r\n", headersonly=True)
 
 
-def _header(message: Message, name: str) -> str:
+def _header(message: Message, name: str, most: int = HEADER) -> str:
     value = message.get(name)
     if value is None:
         return ""
-    text = str(value)[: HEADER * 4]
+    text = str(value)[: most * 4]
     with contextlib.suppress(Exception):
         text = str(make_header(decode_header(text)))
-    return _SPACE.sub(" ", _clean(text).replace("\n", " ").replace("\r", " ")).strip()[:HEADER]
+    return _SPACE.sub(" ", _clean(text).replace("\n", " ").replace("\r", " ")).strip()[:most]
 
 
 def _addresses(message: Message, header: str) -> list[tuple[str, str]]:
     values = [str(value)[: HEADER * 10] for value in message.get_all(header, [])][:20]
     found = []
-    for name, address in getaddresses(values)[:100]:
+    try:
+        pairs = getaddresses(values)[:100]
+    except (RecursionError, ValueError, TypeError, IndexError, AttributeError):  # a comment in a comment in a comment
+        pairs = []
+    for name, address in pairs:
         shown = name
         with contextlib.suppress(Exception):
             shown = str(make_header(decode_header(name)))
@@ -97,16 +107,21 @@ def ids(text: str) -> list[str]:
     """
     Return the Message-IDs in a header.
     """
-    return re.findall(r"<([^<>\s]{1,990})>", text)
+    return re.findall(r"<([!-;=?-~]{1,990})>", text)
 
 
 def envelope(message: Message) -> dict[str, Any]:
+    """
+    Return what the headers of a mail say.
+    """
     own = (ids(_header(message, "message-id")) or [""])[0]
     answered = next(iter(ids(_header(message, "in-reply-to"))), None)
-    references = ids(_header(message, "references"))
+    references = ids(_header(message, "references", 10 * HEADER))
     name, sender = (_addresses(message, "from") or [("", "")])[0]
-    reply_to = [address for _, address in _addresses(message, "reply-to")]
+    reply_to = next((address for _, address in _addresses(message, "reply-to")), sender)
     why = automatic(message, sender)
+    if why is None and _MACHINES.match(reply_to):
+        why = f"Reply-To: {reply_to}"
     return {
         "id": own,
         "thread": (references or [answered or own])[0],
@@ -119,16 +134,16 @@ def envelope(message: Message) -> dict[str, Any]:
         "in_reply_to": answered,
         "automatic": why is not None,
         "automatic_why": why,
-        "reply_to": reply_to or [sender],
+        "reply_to": reply_to,
         "references": references[-20:],
-        "marked": _header(message, "x-penstock-run"),
+        "marked": bool(_header(message, "x-penstock-run")),
     }
 
 
 def _date(message: Message) -> str | None:
     try:
         return parsedate_to_datetime(str(message.get("date"))).isoformat()
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 
@@ -161,7 +176,7 @@ def automatic(message: Message, sender: str) -> str | None:
     return f"From: {sender}" if _MACHINES.match(sender) else None
 
 
-def _contents(message: Message) -> tuple[list[str], list[dict[str, Any]]]:
+def _contents(message: Message, *, attached: bool) -> tuple[list[str], list[dict[str, Any]]]:
     texts: list[str] = []
     attachments: list[dict[str, Any]] = []
     room = TEXT + QUOTED
@@ -174,7 +189,8 @@ def _contents(message: Message) -> tuple[list[str], list[dict[str, Any]]]:
             texts.append(text[:room])
             room -= len(texts[-1])
         elif len(attachments) < ATTACHMENTS:
-            attachments.append(_attachment(name or "", kind, data, part.get_content_charset()))
+            charset = part.get_content_charset() if attached else None
+            attachments.append(_attachment(name or "", kind, data, charset, read=attached))
     return texts, attachments
 
 
@@ -208,8 +224,10 @@ def _name(part: Message) -> str | None:
     return _clean(str(name or ""))[:200]
 
 
-def _attachment(name: str, kind: str, data: bytes, charset: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": name, "type": kind, "size": len(data)}
+def _attachment(name: str, kind: str, data: bytes, charset: str | None, *, read: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "type": _clean(kind)[:100], "size": len(data)}
+    if not read:
+        return found
     with contextlib.suppress(Exception):
         text = _pdf(data) if kind == "application/pdf" else ""
         if kind.startswith("text/"):
@@ -255,7 +273,7 @@ def html(text: str) -> str:
         node.decompose()
     for node in tree.css("[style]"):
         style = (node.attributes.get("style") or "").replace(" ", "").lower()
-        if "display:none" in style or "visibility:hidden" in style or "font-size:0" in style:
+        if _HIDDEN.search(style):
             node.decompose()
     for node in tree.css("a[href]"):
         target, shown = node.attributes.get("href") or "", node.text(strip=True)
@@ -279,17 +297,34 @@ def split(text: str) -> tuple[str, str]:
     Return what a mail says itself, and what it quotes below that.
     """
     lines = text.splitlines()
-    cut = len(lines)
-    for number, line in enumerate(lines):
-        rest = lines[number:]
-        if line.startswith(">") and all(one.startswith(">") or not one.strip() for one in rest):
-            cut = number
-            break
-        if _ON_WROTE.match(line) and any(one.startswith(">") for one in rest[1:6]) | ("Original" in line):
-            cut = number
-            break
+    quotes = _only_quotes_from(lines)
+    cut = next((number for number in range(len(lines)) if number >= quotes or _begins(lines, number)), len(lines))
     own = _LINES.sub("\n\n", "\n".join(lines[:cut])).strip()
     return own, _LINES.sub("\n\n", "\n".join(lines[cut:])).strip()
+
+
+def _only_quotes_from(lines: Sequence[str]) -> int:
+    """
+    Return the line from which on every one is quoted or empty; what is answered in between belongs to the answer.
+    """
+    number = first = len(lines)
+    while number and (lines[number - 1].startswith(">") or not lines[number - 1].strip()):
+        number -= 1
+        if lines[number].startswith(">"):
+            first = number
+    return first
+
+
+def _begins(lines: Sequence[str], number: int) -> bool:
+    """
+    Say whether the line is one that mail programs write above what they quote.
+    """
+    line, following = lines[number], lines[number + 1 : number + 6]
+    if _WROTE.fullmatch(line) or (following and _WROTE.fullmatch(f"{line} {following[0]}")):  # or wrapped
+        return any(one.startswith(">") for one in following)
+    if _ORIGINAL.fullmatch(line):
+        return True
+    return bool(_FROM.fullmatch(line)) and any(_SENT.fullmatch(one) for one in following[:3])
 
 
 def _clean(text: str) -> str:

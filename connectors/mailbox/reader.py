@@ -8,17 +8,25 @@ import asyncio
 import contextlib
 import os
 import sys
-from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from connectors.mailbox.letters import digest, envelope
+from connectors.mailbox.identity import digest
+from connectors.mailbox.letters import outline
 
-WITHIN = 30.0  # seconds for one mail
+WITHIN = 15.0  # seconds for one mail
 MOST = 500  # mails of one process
-HEAD = 64 * 1024  # bytes of the headers of a mail that could not be read
+LARGEST = 4 * 1024 * 1024  # bytes of what is told of one
+TRUNCATED, ATTACHED = 1, 2
+"""What a frame says of its mail: only its beginning is there; its attachments are to be read as well."""
+
+
+class Broken(Exception):
+    """
+    The process did not tell what the mail says.
+    """
 
 
 class Reader:
@@ -33,26 +41,46 @@ class Reader:
 
     async def read(self, raw: bytes, *, whole: bool) -> dict[str, Any]:
         """
-        Return a mail as data; of one that cannot be read its envelope, and what the problem was. Never raises for a mail.
+        Return a mail as data. Never raises for a mail: what cannot be read is left out, and `problem` says so.
         """
+        truncated = 0 if whole else TRUNCATED
         async with self._lock:
             try:
-                async with asyncio.timeout(WITHIN):
-                    return await self._exchange(raw, whole=whole)
-            except TimeoutError:
-                problem = f"it could not be read within {WITHIN:g} seconds"
-            except (asyncio.IncompleteReadError, ConnectionError, ValueError):
-                problem = "it cannot be read: it took too much memory or processor time"
-            await self._end()
-        return _outside(raw, problem)
+                return await self._exchange(raw, truncated | ATTACHED)
+            except Broken as error:
+                problem = str(error)
+            with contextlib.suppress(Broken):  # an attachment may be to blame: the text is worth more
+                found = await self._exchange(raw, truncated)
+                return {**found, "problem": f"its attachments were not read: {problem}"}
+        return {**outline(raw, problem), "digest": digest(raw)}
 
-    async def _exchange(self, raw: bytes, *, whole: bool) -> dict[str, Any]:
+    async def _exchange(self, raw: bytes, how: int) -> dict[str, Any]:
+        """
+        Send one mail and return the answer; a process that was left in between is ended: its answer would be the next's.
+        """
+        done = False
+        try:
+            async with asyncio.timeout(WITHIN):
+                found = await self._asked(raw, how)
+            done = True
+        except TimeoutError:
+            raise Broken(f"it could not be read within {WITHIN:g} seconds") from None
+        except (asyncio.IncompleteReadError, OSError, ValueError):
+            raise Broken("it cannot be read: it took too much memory or processor time") from None
+        finally:
+            if not done:
+                await self._end()
+        return {**found, "digest": digest(raw)}
+
+    async def _asked(self, raw: bytes, how: int) -> dict[str, Any]:
         process = await self._started()
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(len(raw).to_bytes(4, "big") + (b"\x01" if whole else b"\x00") + raw)
+        process.stdin.write(len(raw).to_bytes(4, "big") + bytes([how]) + raw)
         await process.stdin.drain()
         size = int.from_bytes(await process.stdout.readexactly(4), "big")
+        if size > LARGEST:
+            raise ValueError(size)
         found: dict[str, Any] = orjson.loads(await process.stdout.readexactly(size))
         return found
 
@@ -89,13 +117,3 @@ class Reader:
         """
         async with self._lock:
             await self._end()
-
-
-def _outside(raw: bytes, problem: str) -> dict[str, Any]:
-    """
-    Return what the headers say of a mail that could not be read.
-    """
-    head = raw[:HEAD].partition(b"\r\n\r\n")[0]
-    message = BytesHeaderParser().parsebytes(head + b"\r\n\r\n")
-    empty = {"text": "", "quoted": "", "attachments": [], "problem": problem}
-    return {**envelope(message), **empty, "digest": digest(raw, message)}

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from connectors.bench import KEY, OTHER_KEY, Bench
-from connectors.contract import Delivery
+from connectors.contract import Delivery, Reply
 from connectors.declared import DeclaredConnector
 from connectors.double import serving
 from connectors.github.double import LOGIN, TOKEN, GithubDouble
@@ -42,6 +42,14 @@ class TestGithub(ConnectorContract):
     credential = "TOKEN"
     action = "comment"
     given: ClassVar = {"add_labels": {"fields": {"labels": ["bug"]}}}
+    lacks: ClassVar = {
+        "sources": "GitHub delivers, and what it could not deliver can be delivered again by hand",
+        "cursors": "it has no source",
+        "late_commits": "it has no source",
+        "expiry": "it has no source",
+        "both_ways": "it has no source",
+        "subscriptions": "GitHub's webhooks do not expire",
+    }
     lookup = "issue"
     listing = "comments"
 
@@ -65,6 +73,16 @@ class TestGithub(ConnectorContract):
 
     def comment_by_somebody(self, double: GithubDouble, record: str, text: str) -> None:
         double._comment(double.issues["acme/widgets", int(record.rpartition("/")[2])], text, "mira")
+
+    def effects(self, double: GithubDouble, action: str, record: str) -> int:
+        if action == "add_labels":
+            issue = double.issues["acme/widgets", int(record.rpartition("/")[2])]
+            return [label["name"] for label in issue["labels"]].count("bug")
+        return super().effects(double, action, record)
+
+    def handshakes(self, connector: DeclaredConnector) -> list[tuple[Delivery, Reply | None]]:
+        [ping] = [sample for sample in connector.samples if sample.name == "ping"]
+        return [(self.sampled(connector, ping), None)]
 
     def comments(self, double: GithubDouble, record: str) -> list[dict[str, Any]]:
         return double.comments["acme/widgets", int(record.rpartition("/")[2])]

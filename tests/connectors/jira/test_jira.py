@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import httpx
@@ -33,6 +34,11 @@ class TestJira(ConnectorContract):
         "set_fields": {"fields": {"summary": "Another"}},
         "add_labels": {"fields": {"labels": ["vip"]}},
         "remove_labels": {"fields": {"labels": ["vip"]}},
+    }
+    lacks: ClassVar = {
+        "handshakes": "Jira delivers at once",
+        "expiry": "its searches go by time, which does not expire",
+        "subscriptions": "webhooks of an administrator do not expire",
     }
     lookup = "issue"
     listing = "comments"
@@ -64,6 +70,33 @@ class TestJira(ConnectorContract):
 
     def comment_by_somebody(self, double: JiraDouble, record: str, text: str) -> None:
         double.commented(record, text)
+
+    def prepare(self, double: JiraDouble, action: str) -> str:
+        labels = ["vip"] if action == "remove_labels" else []
+        return str(double.opened(summary="Summary", description="text", labels=labels)["key"])
+
+    def effects(self, double: JiraDouble, action: str, record: str) -> int:
+        fields = double.issues[record]["fields"]
+        match action:
+            case "set_fields":
+                return int(fields["summary"] == "Another")
+            case "add_labels":
+                return int(fields["labels"].count("vip"))
+            case "remove_labels":
+                return int("vip" not in fields["labels"])
+            case _:
+                return len(self.written(double, record))
+
+    def changed(self, double: JiraDouble, source: str, count: int) -> list[str]:
+        double.page_most = 70
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return [str(double.opened(at=at)["key"]) for _ in range(count)]
+
+    def late(self, double: JiraDouble, source: str) -> str:
+        at = (datetime.now(UTC) - timedelta(seconds=2)).isoformat(timespec="milliseconds")
+        key = str(double.opened(at=at)["key"])
+        double.issues[key]["fields"]["created"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return key
 
     # ---- deliveries ---------------------------------------------------------------------------
 

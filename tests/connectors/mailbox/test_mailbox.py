@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jsonschema_rs
+import orjson
 import pytest
 from imapclient import IMAPClient
 
 from connectors import catalog, open_call, open_source_call
 from connectors.bench import KEY, NASTY, OTHER_KEY, SLOT
 from connectors.contract import Call, Delivery
-from connectors.mailbox import connector as connector_module
+from connectors.mailbox import inbox
 from connectors.mailbox.connector import MailboxConnector
 from penstock import errors
 from penstock.clock import SystemClock
@@ -135,12 +136,11 @@ class Office:
 
 @pytest.fixture
 async def office(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
-    monkeypatch.setattr(connector_module, "IDLE", 3.0)
-    monkeypatch.setattr(connector_module, "SLICE", 0.2)
+    monkeypatch.setattr(inbox, "SLICE", 0.2)
     with dovecot() as imap:
         post = Post()
         post.start()
-        box = connect(imap.port, post.port, forward_to=["boss@acme.example"])
+        box = connect(imap.port, post.port, forward_to=["boss@acme.example"], scan="3")
         yield Office(imap, post, box)
         await box.close()
         post.stop()
@@ -207,6 +207,7 @@ async def test_a_folder_that_was_made_anew(office: Office) -> None:
         client.create_folder("Old")
         client.select_folder("INBOX")
         client.copy(client.search(), "Old")
+    cursor = orjson.dumps({**orjson.loads(cursor or b""), "place": office.box._inbox.place})
     office.box._settings["folder"] = "Old"
     office.imap.deliver(mail("2"))
     with office.client() as client:
@@ -515,7 +516,9 @@ async def test_lookups(office: Office) -> None:
             assert set(one) == set(lookup.fields)
 
 
-@pytest.mark.parametrize("record", ["", "x", "1", "1.2/<a>", '1.2/a"b', "1.99999/none@x", "../1.2/x"])
+@pytest.mark.parametrize(
+    "record", ["", "x", "1", "1.2", "1.2.a/<a>", '1.2.a/a"b', "1.99999.ab/none@x", "../1.2.a/x", "1.2.a/x) (ALL"]
+)
 async def test_records_that_are_none(office: Office, record: str) -> None:
     """They are `NotFound`, and nothing of them becomes a command."""
     for name in ("mail", "thread"):
@@ -547,13 +550,13 @@ async def test_a_token_in_place_of_a_password() -> None:
     oauth = {"token_url": "https://login.example/token", "client_id": "me", "scope": "mail"}
     words = {"oauth": oauth, "client_secret": "${env:C}", "refresh_token": "${env:R}", "password": None}
     box = connect(9, 9, http=Tokens(), **words)
-    signing_in = box._work._signing_in
-    tokens = [await signing_in.secret(), await signing_in.secret()]
+    signing_in = box._post._signing_in
+    tokens = [await signing_in.secrets(), await signing_in.secrets()]
     await signing_in.refused()
-    tokens.append(await signing_in.secret())
+    tokens.append(await signing_in.secrets())
     await box.close()
 
-    assert tokens == ["token-1", "token-1", "token-2"]
+    assert tokens == [("token-1",), ("token-1",), ("token-2",)]
     assert b"grant_type=refresh_token" in asked[0]
     assert b"refresh_token=refresh" in asked[0]
 
@@ -579,7 +582,7 @@ async def test_it_takes_no_deliveries(office: Office) -> None:
     with pytest.raises(errors.Rejected):
         office.box.receive(delivery)
     await office.one()
-    process = office.box._reader._process
+    process = office.box._readers[0]._process
     await office.box.close()
 
     assert process is not None

@@ -43,6 +43,12 @@ class TestZendesk(ConnectorContract):
         "set_fields": {"fields": {"priority": "urgent"}},
         "add_tags": {"fields": {"tags": ["vip"]}},
         "remove_tags": {"fields": {"tags": ["vip"]}},
+        "create_ticket": {"text": "What to do", "fields": {"subject": "Follow up"}},
+    }
+    lacks: ClassVar = {
+        "handshakes": "Zendesk delivers at once",
+        "late_commits": "Zendesk's export withholds the last minute itself",
+        "subscriptions": "Zendesk's webhooks do not expire",
     }
     lookup = "ticket"
     listing = "agent_notes"
@@ -61,6 +67,7 @@ class TestZendesk(ConnectorContract):
     @contextlib.asynccontextmanager
     async def pretend(self) -> AsyncIterator[tuple[ZendeskDouble, str]]:
         double = ZendeskDouble()
+        double.withheld = 0.0
         async with serving(double) as url:
             yield double, url
 
@@ -75,6 +82,37 @@ class TestZendesk(ConnectorContract):
 
     def comment_by_somebody(self, double: ZendeskDouble, record: str, text: str) -> None:
         double._comment(double.tickets[int(record)], {"body": text, "public": False}, "77")
+
+    def prepare(self, double: ZendeskDouble, action: str) -> str:
+        tags = ["vip"] if action == "remove_tags" else []
+        return str(double.opened(subject="Subject", description="text", requester_id=77, tags=tags)["id"])
+
+    def effects(self, double: ZendeskDouble, action: str, record: str) -> int:
+        ticket = double.tickets[int(record)]
+        match action:
+            case "set_fields":
+                return int(ticket["priority"] == "urgent")
+            case "add_tags":
+                return ticket["tags"].count("vip")
+            case "remove_tags":
+                return int("vip" not in ticket["tags"])
+            case "create_ticket":
+                return len([one for one in double.tickets.values() if one["subject"] == "Follow up"])
+            case "living_brief":
+                return [one["value"] for one in ticket["custom_fields"]].count("hello")
+            case _:
+                return super().effects(double, action, record)
+
+    def changed(self, double: ZendeskDouble, source: str, count: int) -> list[str]:
+        double.export_page = 70
+        tickets = [double.opened(description="text") for _ in range(count)]
+        for ticket in tickets:
+            ticket["updated_at"] = tickets[-1]["updated_at"]
+        return [str(ticket["id"]) for ticket in tickets]
+
+    def expire(self, double: ZendeskDouble, source: str, cursor: bytes) -> bytes:
+        double.exports += 1
+        return cursor
 
     # ---- deliveries ---------------------------------------------------------------------------
 
