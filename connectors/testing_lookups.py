@@ -102,7 +102,7 @@ class LookupsContract(OnBench):
     async def test_a_read_whose_credential_is_refused(self, bench: Bench) -> None:
         """A credential that is refused for good costs at most three requests."""
         record = self.record(bench.double, "text")
-        await bench.fault(**self.refusal, times=100)
+        await self.refuse(bench)
         with pytest.raises(errors.AuthFailed):
             await bench.connector.lookups[self.lookup].fetch(record, bench.call(), 1)
 

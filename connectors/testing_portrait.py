@@ -96,8 +96,6 @@ class Portrait(ABC):
     """How its system refuses a credential."""
     write_match: ClassVar[str] = "^(PUT|POST|PATCH|DELETE) "
     """Which requests have an effect, as `Fault.match`."""
-    source_fault: ClassVar[Mapping[str, Any]] = {"kind": "status", "status": 503, "skip": 1}
-    """How its system fails while a source is read."""
     keeps_threads: ClassVar[str] = r"^asyncio_"
     """Pattern of threads that libraries keep for the life of the process."""
     read_faults: ClassVar[tuple[Fault, ...]] = READ_FAULTS
@@ -188,6 +186,18 @@ class Portrait(ABC):
         Let the system forget where *cursor* is; return the cursor to begin at.
         """
         raise NotImplementedError
+
+    async def break_reading(self, bench: Bench) -> None:
+        """
+        Let the system fail once in the middle of the next reading.
+        """
+        await bench.fault(kind="status", status=503, skip=1)
+
+    async def refuse(self, bench: Bench) -> None:
+        """
+        Let the system refuse our credential for good.
+        """
+        await bench.fault(**self.refusal, times=100)
 
     async def beyond_expiry(self, bench: Bench) -> list[Event]:
         """

@@ -70,7 +70,7 @@ class SourcesContract(OnBench):
         """A reading that breaks goes on at its last cursor, and nothing is lost."""
         source, cursor = await self._begun(bench, each_source)
         subjects = set(self.changed(bench.double, each_source, self.ties))
-        await bench.fault(**self.source_fault)
+        await self.break_reading(bench)
         found: list[Event] = []
         broke = 0
         for _ in range(BREAKS):
@@ -115,7 +115,7 @@ class SourcesContract(OnBench):
         """A credential that is refused for good costs at most three requests a reading."""
         source, cursor = await self._begun(bench, each_source)
         before = len(bench.requests())
-        await bench.fault(**self.refusal, times=100)
+        await self.refuse(bench)
         with pytest.raises(AuthFailed):
             await read_on(source, cursor, bench)
 

@@ -68,7 +68,7 @@ class WritesContract(OnBench):
         """A credential that is refused for good costs at most three requests, and nothing is written."""
         action = bench.connector.actions[each_action]
         record = self.prepare(bench.double, each_action)
-        await bench.fault(**self.refusal, times=100)
+        await self.refuse(bench)
         with pytest.raises(errors.AuthFailed):
             await action.write(record, self.arguments(each_action), action.modes[0], bench.call())
 
@@ -81,9 +81,8 @@ class WritesContract(OnBench):
         async with self.benched(NEWER="not-known-yet") as bench:
             record = self.record(bench.double, "text")
             await self.write(bench, record)
-            refused = bench.refused()
 
-            assert refused == bench.requests()[:1], "it is remembered"
+            assert bench.refused(), "the new one was tried"
             assert len(self.written(bench.double, record)) == 1
 
     @point(10, "actions", "retry_after")

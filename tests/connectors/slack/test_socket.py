@@ -118,6 +118,7 @@ async def some(pages: AsyncIterator[Page]) -> Page:
         return await anext(pages)
 
 
+@point(8)
 async def test_acknowledged_once_it_was_taken(switchboard: Switchboard) -> None:
     """Not when it arrived, and with the app's token."""
     async with listening(switchboard) as (_, pages):
@@ -141,6 +142,7 @@ async def test_acknowledged_once_it_was_taken(switchboard: Switchboard) -> None:
     assert switchboard.tokens == {"Bearer xapp-canary"}
 
 
+@point(8)
 async def test_what_was_not_taken_comes_again(switchboard: Switchboard) -> None:
     """A reading that is left without an acknowledgement loses nothing: the next one gets the same event."""
     await switchboard.say("1767603600.000100")
@@ -158,6 +160,7 @@ async def test_what_was_not_taken_comes_again(switchboard: Switchboard) -> None:
     assert switchboard.open == {}
 
 
+@point(15)
 async def test_slack_asks_to_connect_anew(switchboard: Switchboard) -> None:
     """After a `disconnect` frame the client comes back, and goes on."""
     async with listening(switchboard) as (_, pages):
@@ -222,6 +225,7 @@ async def test_nobody_there(switchboard: Switchboard) -> None:
             await some(pages)
 
 
+@point(8)
 async def test_a_connection_that_stays_away(switchboard: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """When no other can be opened for a while, the reading ends, to begin anew."""
     monkeypatch.setattr(socket, "AWAY", 0.5)
