@@ -27,6 +27,7 @@ DEPTH = 30  # levels of parts
 HEADER = 2_000  # characters of one header
 OUTLINE = 16 * 1024  # bytes of headers that are read of a mail that could not be
 PAGES = 30  # of a PDF
+REFERENCES = 40  # Message-IDs besides the first, which the thread is known by
 _BOUNDARY = re.compile(rb"boundary\s*=", re.IGNORECASE)
 _WROTE = re.compile(
     r"\s*(On .{5,300} wrote:|Am .{5,300} schrieb.{0,200}:|Le .{5,300} a écrit\s*:|El .{5,300} escribió:|Il .{5,300} ha scritto:)\s*"
@@ -137,7 +138,7 @@ def envelope(message: Message) -> dict[str, Any]:
         "automatic": why is not None,
         "automatic_why": why,
         "reply_to": reply_to,
-        "references": references[-20:],
+        "references": references[:1] + references[1:][-REFERENCES:],
         "marked": bool(_header(message, "x-penstock-run")),
     }
 

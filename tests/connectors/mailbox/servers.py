@@ -199,7 +199,7 @@ class Handler:
         self.arrived = asyncio.Event()
 
     async def handle_MAIL(self, server: SMTP, _session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802  # the name aiosmtpd calls
-        if self.refuses_nobody and not address:
+        if self.refuses_nobody and address in ("", "<>"):
             return "550 5.7.1 no sender"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
@@ -360,9 +360,7 @@ class Wire:
                     if cut is not None:
                         self.cuts.remove(cut)
                         if cut[1] == "after":
-                            back.cancel()
-                            ours.write(data)
-                            await asyncio.sleep(0.5)  # until the server has done it; its answer is lost
+                            await self._last(data, reader, ours, back)
                         writer.transport.abort()
                         return
                     ours.write(data)
@@ -371,6 +369,18 @@ class Wire:
             back.cancel()
             writer.close()
             ours.close()
+
+    async def _last(
+        self, data: bytes, reader: asyncio.StreamReader, ours: asyncio.StreamWriter, back: asyncio.Task[None]
+    ) -> None:
+        """
+        Let the server hear this and whatever belongs to it, and do it; its answer is lost.
+        """
+        back.cancel()
+        ours.write(data)
+        rest = asyncio.create_task(self._pass(reader, ours))
+        await asyncio.sleep(0.5)
+        rest.cancel()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
