@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import html
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import httpx
@@ -21,7 +22,7 @@ from connectors.bench import KEY, NASTY, OTHER_KEY, Bench
 from connectors.contract import Delivery
 from connectors.declared import DeclaredConnector
 from connectors.double import serving
-from connectors.hubspot.double import APP, PORTAL, TOKEN, HubspotDouble
+from connectors.hubspot.double import APP, PORTAL, TOKEN, HubspotDouble, now
 from connectors.testing import ConnectorContract
 from penstock.clock import SystemClock
 from penstock.errors import AuthFailed, Forged, NotFound, Rejected, Unavailable
@@ -35,7 +36,12 @@ class TestHubspot(ConnectorContract):
     credential = "TOKEN"
     action = "brief"
     given: ClassVar = {"set_fields": {"fields": {"subject": "Other"}}, "note": {"text": "Called them."}}
-    lacks: ClassVar = {"find": "a note cannot be read back at once, and all else is keyed"}
+    lacks: ClassVar = {
+        "find": "a note cannot be read back at once, and all else is keyed",
+        "handshakes": "HubSpot delivers at once",
+        "expiry": "its searches go by time, which does not expire",
+        "subscriptions": "the webhooks of an app do not expire",
+    }
     lookup = "ticket"
     listing = "contacts_of"
 
@@ -47,6 +53,7 @@ class TestHubspot(ConnectorContract):
             "client_secret": ["${env:HOOK}", "${env:HOOK_OLD}"],
             "brief_property": "ai_brief",
             "properties": ["tier"],
+            "catch_up": ["contacts", "tickets"],
             "url": url,
         }
 
@@ -58,7 +65,7 @@ class TestHubspot(ConnectorContract):
 
     def record(self, double: HubspotDouble, text: str) -> str:
         number = double.created("tickets", content=text)["id"]
-        double.associated["tickets", number] = ["1", "2"]
+        double.associated["tickets", number] = ["1", "2", "3", "4"]
         return f"tickets/{number}"
 
     def main_text(self, record: Mapping[str, Any]) -> str:
@@ -71,6 +78,30 @@ class TestHubspot(ConnectorContract):
     def comment_by_somebody(self, double: HubspotDouble, record: str, text: str) -> None:
         many, _, number = record.partition("/")
         double.changed(many, number, {"subject": text})
+
+    def effects(self, double: HubspotDouble, action: str, record: str) -> int:
+        match action:
+            case "set_fields":
+                return int(self._properties(double, record).get("subject") == "Other")
+            case "note":
+                return len(double.notes)
+            case _:
+                return super().effects(double, action, record)
+
+    def change_again(self, double: HubspotDouble, record: str) -> None:
+        number = record.partition("/")[2]
+        same = {"propertyName": "subject", "propertyValue": "again"}
+        double.tell([double._told("tickets", number, "propertyChange", "CRM_UI", "userId:77", **same)])
+
+    def changed(self, double: HubspotDouble, source: str, count: int) -> list[str]:
+        at = now()
+        return [f"{source}/{double.created(source, at=at)['id']}" for _ in range(count)]
+
+    def late(self, double: HubspotDouble, source: str) -> str:
+        early = (datetime.now(UTC) - timedelta(seconds=2)).isoformat(timespec="milliseconds")
+        record = double.created(source, at=early)
+        record["createdAt"] = now()
+        return f"{source}/{record['id']}"
 
     def _properties(self, double: HubspotDouble, record: str) -> dict[str, Any]:
         many, _, number = record.partition("/")
@@ -277,6 +308,7 @@ class TestHubspot(ConnectorContract):
         await self.write(bench, record, "second", OTHER_KEY)
 
         assert ["second"] == self.written(bench.double, record)
+        assert {"brief"} == bench.connector.actions["brief"].touches
         given = {name: value for name, value in self.settings("https://x.example").items() if name != "brief_property"}
         assert "brief" not in catalog.spec("hubspot", given).actions
 
