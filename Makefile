@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo kafka test fuzz churn vault check format bench crash build docs journey-github lock clean
+.PHONY: help setup demo kafka quality test fuzz churn vault check format bench crash build docs journey-github lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -37,6 +37,9 @@ demo: $(RUNNABLE) ## show it: no account, no key, no network; over a real Kafka 
 
 kafka: $(RUNNABLE) ## run a real Kafka on 127.0.0.1:9092 until Ctrl-C; needs Java 17 and Maven
 	@$(PYTHON_IN) -m bus.broker
+
+quality: $(INSTALLED) ## run the contract of every connector, and write down what it reaches
+	@$(PYTHON_IN) -m pytest -q -n $(WORKERS) -p connectors.testing_quality --quality tests/connectors
 
 test: $(INSTALLED) ## run the tests; a part of them with TESTS=tests/bus
 	@$(PYTHON_IN) -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)

@@ -79,6 +79,8 @@ class HttpCall:
 
         async def sent(proof: Mapping[str, str] | None) -> tuple[Response, Mapping[str, str]]:
             async with (budget or edge.budget).turn(self._patience()):
+                if edge.ready is not None:
+                    await edge.ready()
                 proof = proof or edge.headers()[0]  # after the wait: the newest there is
                 named = {"user-agent": USER_AGENT, **proof, **(headers or {})}
                 request = Request.to(method, target, params=params, headers=named, **body)

@@ -95,7 +95,7 @@ def open(  # noqa: A001  # reads as `catalog.open`
     """
     Return one connection of connector *name*; raises `Invalid` for its settings and missing secrets.
 
-    *http* is for connectors that keep a client of their own; manifests speak through `open_call`.
+    *http* is for connectors that keep a client of their own, and for tokens; manifests speak through `open_call`.
     """
     found = described(name)
     if found is not None:
@@ -103,7 +103,7 @@ def open(  # noqa: A001  # reads as `catalog.open`
         opens: Opens = _module(name, "connector").open
         return opens(settled, http=http, clock=clock)
     declared = manifest(name)
-    return DeclaredConnector(declared, folder(name), Settled(declared.settings, settings, secrets), clock)
+    return DeclaredConnector(declared, folder(name), Settled(declared.settings, settings, secrets), clock, http)
 
 
 def _module(name: str, part: str) -> Any:

@@ -36,10 +36,12 @@ from connectors.mapping import events_of, left_out
 from connectors.polling import Poll, spoken
 from connectors.reading import fetch
 from connectors.settings import Settled
+from connectors.tokens import Tokens
 from connectors.verification import verify
 from connectors.writing import Writing
 from penstock.clock import Clock, utc
 from penstock.errors import AuthFailed, Crowded, EdgeError, Rejected, Unavailable
+from penstock.http import Http
 from schemas.events import Event
 
 JSON = frozenset({"application/json"})
@@ -50,7 +52,14 @@ class DeclaredConnector:
     One connection to a system that is described by a manifest.
     """
 
-    def __init__(self, manifest: Manifest, folder: Path, settled: Settled, clock: Clock) -> None:
+    def __init__(
+        self, manifest: Manifest, folder: Path, settled: Settled, clock: Clock, http: Http | None = None
+    ) -> None:
+        """
+        *http* is needed by those whose credential is a token that has to be fetched.
+        """
+        oauth2 = manifest.auth.oauth2
+        self._tokens = None if oauth2 is None or http is None else Tokens(oauth2, settled, http, clock)
         self.name = manifest.name
         self.acts_as: str | None = None
         self.events: Mapping[str, JsonSchema] = manifest.event_schemas
@@ -67,10 +76,11 @@ class DeclaredConnector:
             settled.values[manifest.url],
             headers=self._headers,
             secrets=self._secrets,
-            renew=lambda: settled.renew(manifest.auth.setting),
+            renew=self._renew,
             rules=manifest.errors,
             budget=Budget(manifest.budget or UNLIMITED, clock),
             clock=clock,
+            ready=self._tokens.ready if self._tokens is not None else None,
         )
         self._budgets: dict[str, Budget] = {}
         """What polls are limited to apart, by its name: they may share it."""
@@ -239,15 +249,25 @@ class DeclaredConnector:
     def _names(self, record: str) -> dict[str, str]:
         return names_in(record, self.manifest.records)
 
+    async def _renew(self) -> None:
+        if self._tokens is not None:
+            await self._tokens.renew()
+        elif self.manifest.auth.setting is not None:
+            await self._settled.renew(self.manifest.auth.setting)
+
     def _headers(self) -> list[Mapping[str, str]]:
         auth = self.manifest.auth
-        live = self._settled.secrets(auth.setting)
+        if self._tokens is not None:
+            live: tuple[str, ...] = tuple(self._tokens.known[:1])
+        else:
+            live = self._settled.secrets(auth.setting) if auth.setting is not None else ()
         if self._proof is None or self._proof[0] != live:
-            self._proof = live, [{**self.manifest.headers, **proof} for proof in auth.headers(self._settled)]
+            proofs = [{"authorization": f"Bearer {token}"} for token in live] if self._tokens else None
+            self._proof = live, [{**self.manifest.headers, **one} for one in proofs or auth.headers(self._settled)]
         return self._proof[1]
 
     def _secrets(self) -> list[str]:
-        revealed = self._settled.revealed()
+        revealed = [*self._settled.revealed(), *(self._tokens.known if self._tokens else ())]
         if self._told is None or self._told[0] != revealed:
             self._told = revealed, [*self.manifest.auth.told(self._settled), *revealed]
         return self._told[1]

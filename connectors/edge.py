@@ -19,6 +19,7 @@ from connectors.budget import Budget
 from connectors.formulas import Formula, Scope, truth, value
 from connectors.part import Header, Identifier, Part
 from connectors.settings import Settled
+from connectors.tokens import OAuth2Rule
 from penstock import errors
 from penstock.clock import Clock, utc
 from penstock.http import Response
@@ -56,32 +57,42 @@ class Auth(Part):
     """User (an expression over `settings`) and the setting that holds the password."""
     header: tuple[Header, Identifier] | None = None
     """A header of its own and the setting that holds its value."""
+    oauth2: OAuth2Rule | None = None
+    """A token that client credentials get."""
+    nothing: Literal[True] | None = None
+    """The system asks for no proof."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if sum(way is not None for way in (self.bearer, self.basic, self.header)) != 1:
-            raise ValueError("auth is exactly one of 'bearer', 'basic', 'header'")
+        ways = (self.bearer, self.basic, self.header, self.oauth2, self.nothing)
+        if sum(way is not None for way in ways) != 1:
+            raise ValueError("auth is exactly one of 'bearer', 'basic', 'header', 'oauth2', 'nothing: true'")
         return self
 
     @property
-    def setting(self) -> str:
+    def setting(self) -> str | None:
         """
         The secret setting it uses.
         """
-        if self.bearer is not None:
-            return self.bearer
-        return self.basic[1] if self.basic is not None else self.header[1]  # type: ignore[index]  # one of three
+        if self.oauth2 is not None:
+            return self.oauth2.client_secret
+        pair = self.basic or self.header
+        return pair[1] if pair is not None else self.bearer
 
     def headers(self, settled: Settled) -> list[dict[str, str]]:
         """
         Return the header that proves who we are, with each live secret, the newest first.
         """
+        if self.setting is None:
+            return [{}]
         return [self._with(secret, settled) for secret in settled.secrets(self.setting)]
 
     def told(self, settled: Settled) -> list[str]:
         """
         Return what such a header said, or might have said, with each secret that was in our hands.
         """
+        if self.setting is None or self.oauth2 is not None:
+            return []
         return [text for secret in settled.held(self.setting) for text in self._with(secret, settled).values()]
 
     def _with(self, secret: str, settled: Settled) -> dict[str, str]:
@@ -119,7 +130,10 @@ class Edge:
         rules: tuple[ErrorRule, ...],
         budget: Budget,
         clock: Clock,
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self.ready = ready
+        """What has to be done before a request has its headers."""
         self.base_url = base_url
         self.budget = budget
         self._headers = headers

@@ -83,7 +83,8 @@ class Manifest(Part):
     def _names(self) -> Self:
         if self.verify is not None and self.verify.public is not None and self.verify.public not in self.settings:
             raise ValueError(f"'public' names {self.verify.public!r}, which is not under 'settings'")
-        for name in [self.auth.setting, *([self.verify.secret] if self.verify else [])]:
+        used = [self.auth.setting, self.verify.secret if self.verify else None]
+        for name in (name for name in used if name is not None):
             if name not in self.settings or not self.settings[name].secret:
                 raise ValueError(f"{name!r} is not a secret setting (declare it under 'settings' with `secret: true`)")
         if self.url not in self.settings:

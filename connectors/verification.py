@@ -40,6 +40,8 @@ class Verify(Part):
     How a delivery proves its sender.
     """
 
+    way: Literal["hmac", "standard-webhooks", "shared"] = "hmac"
+    """`standard-webhooks`: as standardwebhooks.com has it; `shared`: the header is the secret itself."""
     hmac: Literal["sha256"] = "sha256"
     secret: Identifier
     """The setting that holds it: one secret, or [new, old]."""
@@ -47,10 +49,13 @@ class Verify(Part):
     """The setting that holds our address as the system knows it: a proxy may have changed the one in the request."""
     message: str = "{body}"
     """What is signed, of `{timestamp}`, `{method}`, `{url}` and `{body}` (raw bytes)."""
-    encoding: Literal["hex", "base64"]
+    encoding: Literal["hex", "base64"] = "hex"
     prefix: str = ""
-    header: Header
+    header: Header = "webhook-signature"
     timestamp: Stamp | None = None
+
+
+STANDARD = Stamp(header="webhook-timestamp", form="unix")
 
 
 def verify(rule: Verify, delivery: Delivery, secrets: Sequence[str], settings: Mapping[str, Any] | None = None) -> None:
@@ -60,6 +65,9 @@ def verify(rule: Verify, delivery: Delivery, secrets: Sequence[str], settings: M
     if rule.public is not None and (settings or {}).get(rule.public):
         delivery = replace(delivery, url=_at(str((settings or {})[rule.public]), delivery.url))
     given = delivery.headers.get(rule.header, "")
+    if rule.way != "hmac":
+        _verify_otherwise(rule, delivery, secrets, given)
+        return
     stamp = delivery.headers.get(rule.timestamp.header, "") if rule.timestamp else ""
     if not given.startswith(rule.prefix):
         raise Forged(f"The delivery has no signature in {rule.header!r}.")
@@ -72,12 +80,45 @@ def verify(rule: Verify, delivery: Delivery, secrets: Sequence[str], settings: M
         _check_time(rule.timestamp, stamp, delivery.received_ms)
 
 
+def _verify_otherwise(rule: Verify, delivery: Delivery, secrets: Sequence[str], given: str) -> None:
+    if rule.way == "shared":
+        fits = [hmac.compare_digest(f"{rule.prefix}{secret}".encode(), given.encode()) for secret in secrets]
+        if not any(fits):
+            raise Forged(f"The header {rule.header!r} is not the secret we share.")
+        return
+    stamp = delivery.headers.get(STANDARD.header, "")
+    wanted = [_standard(secret, delivery, stamp) for secret in secrets]
+    fits = [hmac.compare_digest(one, claimed.encode()) for one in wanted for claimed in given.split(" ")]
+    if not any(fits):
+        raise Forged(f"No signature in {rule.header!r} fits the body.")
+    _check_time(STANDARD, stamp, delivery.received_ms)
+
+
+def _standard(secret: str, delivery: Delivery, stamp: str) -> bytes:
+    """
+    Return a signature as standardwebhooks.com has it: `v1,` and base64 of an HMAC over id, time and body.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = secret.encode()
+    message = f"{delivery.headers.get('webhook-id', '')}.{stamp}.".encode() + delivery.body
+    return b"v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest())
+
+
 def sign(rule: Verify, delivery: Delivery, secret: str) -> dict[str, str]:
     """
     Return the headers the system itself would send with *delivery*.
     """
     headers: dict[str, str] = {}
     stamp = ""
+    if rule.way == "shared":
+        return {rule.header: rule.prefix + secret}
+    if rule.way == "standard-webhooks":
+        stamp = _stamp(STANDARD, delivery.received_ms)
+        named = {"webhook-id": f"msg_{hashlib.sha256(delivery.body).hexdigest()[:24]}", STANDARD.header: stamp}
+        sent = replace(delivery, headers={**delivery.headers, **named})
+        return named | {rule.header: _standard(secret, sent, stamp).decode()}
     if rule.timestamp is not None:
         stamp = _stamp(rule.timestamp, delivery.received_ms)
         headers[rule.timestamp.header] = stamp

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 MEMORY = 768 * 1024 * 1024  # bytes
-SECONDS = 10  # of the processor for one mail
+SECONDS = 5  # of the processor for one mail
 
 
 def main() -> None:

@@ -102,9 +102,11 @@ class Finding:
             for name, spec in LOOKUPS.items()
         }
 
-    async def original(self, record: str, deadline: float) -> Original:
+    async def original(self, record: str, deadline: float, *, attached: bool = False) -> Original:
         """
-        Return the mail of a record, wherever people have put it. Raises `NotFound`.
+        Return the mail of a record, wherever people have put it; *attached*: its attachments are read too.
+
+        Raises `NotFound`.
         """
         place = Place.read(record)
 
@@ -118,11 +120,11 @@ class Finding:
             )
 
         mail = await self._desk.do(get, deadline)
-        says = await self._reader.read(mail.raw, whole=mail.whole)
+        says = await self._reader.read(mail.raw, whole=mail.whole, attached=attached)
         return Original(says=says, raw=mail.raw, whole=mail.whole)
 
     async def _mail(self, by: str, call: Call, _most: int) -> list[Record]:
-        return [_record((await self.original(by, call.deadline)).says)]
+        return [_record((await self.original(by, call.deadline, attached=True)).says)]
 
     async def _thread(self, by: str, call: Call, most: int) -> list[Record]:
         """
@@ -159,7 +161,7 @@ class Finding:
             return mails[: max(1, most)]
 
         mails = await self._desk.do(get, call.deadline)
-        return [await self._reader.read(mail.raw, whole=mail.whole) for mail in mails]
+        return [await self._reader.read(mail.raw, whole=mail.whole, attached=False) for mail in mails]
 
 
 def _record(found: Mapping[str, Any]) -> Record:

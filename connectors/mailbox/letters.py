@@ -39,6 +39,8 @@ _SENT = re.compile(r"\s*\*?(Sent|Date|Gesendet|Datum|Envoyé|Fecha|Enviado|Invia
 _HIDDEN = re.compile(
     r"display:none|visibility:hidden|(?:^|;)(?:font-size|opacity|max-height|line-height):0(?:\.0+)?(?:[a-z%]*)(?:!important)?(?:;|$)"
 )
+_TRICKS = re.compile(r"punycode|idna|(raw.?)?unicode.?escape", re.IGNORECASE)
+"""Codecs of Python's that are no charsets; some take the square of the time."""
 _SPACE = re.compile(r"[ \t\u00a0]+")
 _LINES = re.compile(r"\n{3,}")
 _MACHINES = re.compile(r"^(mailer-daemon|postmaster|no-?reply|do-?not-?reply|bounces?)([+@.-]|$)", re.IGNORECASE)
@@ -254,7 +256,7 @@ def as_text(data: bytes, kind: str, charset: str | None) -> str:
     """
     data = data[: 4 * 1024 * 1024]
     text = ""
-    for name in (charset, "utf-8", "latin-1"):
+    for name in (None if _TRICKS.match(charset or "") else charset, "utf-8", "latin-1"):
         with contextlib.suppress(LookupError, UnicodeDecodeError):
             text = data.decode(name) if name else ""
             if text or not data:

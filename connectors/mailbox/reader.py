@@ -16,7 +16,7 @@ import orjson
 from connectors.mailbox.identity import digest
 from connectors.mailbox.letters import outline
 
-WITHIN = 15.0  # seconds for one mail
+WITHIN = 10.0  # seconds for one mail
 MOST = 500  # mails of one process
 LARGEST = 4 * 1024 * 1024  # bytes of what is told of one
 TRUNCATED, ATTACHED = 1, 2
@@ -39,14 +39,16 @@ class Reader:
         self._process: asyncio.subprocess.Process | None = None
         self._left = 0
 
-    async def read(self, raw: bytes, *, whole: bool) -> dict[str, Any]:
+    async def read(self, raw: bytes, *, whole: bool, attached: bool = True) -> dict[str, Any]:
         """
-        Return a mail as data. Never raises for a mail: what cannot be read is left out, and `problem` says so.
+        Return a mail as data, *attached*: with the texts of its attachments.
+
+        Never raises for a mail: what cannot be read is left out, and `problem` says so.
         """
         truncated = 0 if whole else TRUNCATED
         async with self._lock:
             try:
-                return await self._exchange(raw, truncated | ATTACHED)
+                return await self._exchange(raw, truncated | (ATTACHED if attached else 0))
             except Broken as error:
                 problem = str(error)
             with contextlib.suppress(Broken):  # an attachment may be to blame: the text is worth more

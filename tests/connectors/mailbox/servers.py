@@ -5,31 +5,62 @@ A real Dovecot and a real SMTP server that delivers into it, on free ports of th
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import datetime as dt
+import functools
 import grp
+import ipaddress
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
+
+from penstock.errors import Unreachable
 
 USER, PASSWORD = "support@acme.example", "canary-password"
+SEARCHED = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+STATIC = f"""
+passdb {{
+  driver = static
+  args = password={PASSWORD}
+}}
+"""
+OAUTH = """
+auth_mechanisms = xoauth2
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {folder}/oauth.conf
+}}
+"""
+TLS = """
+ssl = yes
+ssl_cert = <{certificate}
+ssl_key = <{certificate}
+"""
 CONFIG = """
 base_dir = {folder}/run
 state_dir = {folder}/run
 log_path = {folder}/log
 protocols = imap
 listen = 127.0.0.1
-ssl = no
+{tls}
 disable_plaintext_auth = no
 default_internal_user = {internal}
 default_internal_group = {group}
@@ -38,20 +69,19 @@ mail_location = maildir:{folder}/mail/%u
 mail_uid = {owner}
 mail_gid = {owners}
 first_valid_uid = 1
-passdb {{
-  driver = static
-  args = password={password}
-}}
+{passdb}
+{more}
 userdb {{
   driver = static
   args = uid={owner} gid={owners} home={folder}/mail/%u
 }}
 service imap-login {{
   inet_listener imap {{
-    port = {port}
+    port = {plain}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {secure}
+    ssl = yes
   }}
 }}
 namespace inbox {{
@@ -80,7 +110,11 @@ class Dovecot:
     One server with its mails in a folder.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, tls: Literal["no", "starttls", "implicit"] = "no", tokens: str | None = None, more: str = ""
+    ) -> None:
+        if shutil.which("dovecot", path=SEARCHED) is None:
+            raise Unreachable("there is no Dovecot: apt-get install dovecot-imapd")
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-mail-"))
         self.folder.chmod(0o755)
         self.port = free_port()
@@ -98,20 +132,27 @@ class Dovecot:
             "login": "dovenull" if root else me,
             "owner": owner,
             "owners": owners,
-            "password": PASSWORD,
-            "port": self.port,
+            "passdb": STATIC if tokens is None else OAUTH.format(folder=self.folder),
+            "plain": 0 if tls == "implicit" else self.port,
+            "secure": self.port if tls == "implicit" else 0,
+            "tls": "ssl = no" if tls == "no" else TLS.format(certificate=certificate()),
+            "more": more,
         }
+        self._tls = tls
+        if tokens is not None:
+            words = {**words}
+            (self.folder / "oauth.conf").write_text(f"introspection_mode = post\nintrospection_url = {tokens}\n")
         self._owner = (owner, owners) if root else None
         (self.folder / "dovecot.conf").write_text(CONFIG.format(**words))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [shutil.which("dovecot") or "/usr/sbin/dovecot", "-F", "-c", str(self.folder / "dovecot.conf")]
+        command = [shutil.which("dovecot", path=SEARCHED) or "", "-F", "-c", str(self.folder / "dovecot.conf")]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 20
         while time.monotonic() < until:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as link:
-                if link.recv(4) == b"* OK":
+                if self._tls == "implicit" or link.recv(4) == b"* OK":
                     return
             time.sleep(0.05)
         raise RuntimeError((self.folder / "log").read_text())
@@ -147,9 +188,33 @@ class Handler:
     """
 
     def __init__(self) -> None:
+        self.keeps: Callable[[bytes], None] | None = None
+        """Puts what is sent among the sent mails, as some servers do by themselves."""
+        self.refuses_nobody = False
+        self.signed_in: list[str] = []
         self.got: list[Any] = []
         self.trouble: list[str] = []
-        """What the next mails meet: an answer, `drop-before`, `drop-after` or `hang`."""
+        """What the next mails meet: an answer, `drop-before`, `drop-after`, `garbage` or `hang`."""
+        self.token = ""
+        self.arrived = asyncio.Event()
+
+    async def handle_MAIL(self, server: SMTP, _session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802  # the name aiosmtpd calls
+        if self.refuses_nobody and not address:
+            return "550 5.7.1 no sender"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
+    def authenticate(self, _server: SMTP, _session: Any, _envelope: Any, _mechanism: str, proof: Any) -> AuthResult:
+        good = (proof.login, proof.password) == (USER.encode(), PASSWORD.encode())
+        self.signed_in += ["password"] if good else []
+        return AuthResult(success=good, handled=False)
+
+    async def auth_XOAUTH2(self, _server: SMTP, arguments: list[str]) -> AuthResult:  # noqa: N802  # the name aiosmtpd calls
+        found = base64.b64decode(arguments[1]).decode()
+        good = found == f"user={USER}\x01auth=Bearer {self.token}\x01\x01"
+        self.signed_in += ["token"] if good else []
+        return AuthResult(success=good, handled=False)
 
     async def handle_RCPT(self, server: SMTP, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802  # the name aiosmtpd calls
         if self.trouble and self.trouble[0].startswith("rcpt "):
@@ -159,13 +224,17 @@ class Handler:
 
     async def handle_DATA(self, server: SMTP, _session: Any, envelope: Any) -> str:  # noqa: N802  # the name aiosmtpd calls
         trouble = self.trouble.pop(0) if self.trouble else ""
-        if trouble in ("", "drop-after", "hang"):
+        if trouble in ("", "drop-after", "hang", "garbage"):
             self.got.append(envelope)
+            if self.keeps is not None:
+                self.keeps(envelope.content)
         if trouble == "hang":
             await asyncio.sleep(3)
         if trouble.startswith("drop") or trouble == "hang":
             assert server.transport is not None
             server.transport.abort()
+        if trouble == "garbage":
+            return "what did you say?"
         return trouble if trouble[:1].isdigit() else "250 queued"
 
 
@@ -174,14 +243,29 @@ class Post:
     An SMTP server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: Literal["no", "starttls", "implicit"] = "no", auth: bool = False) -> None:
         self.handler = Handler()
         self.port = free_port()
         self._up = False
-        self._controller = Controller(self.handler, hostname="127.0.0.1", port=self.port)
+        words: dict[str, Any] = {"auth_require_tls": tls != "no", "auth_required": auth} if auth else {}
+        if auth:
+            words["authenticator"] = self.handler.authenticate
+        if tls != "no":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate())
+            words |= (
+                {"ssl_context": context} if tls == "implicit" else {"tls_context": context, "require_starttls": True}
+            )
+        if tls == "implicit":
+            words["auth_require_tls"] = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of servers that ask for passwords without TLS, as this one does
+            self._controller = Controller(self.handler, hostname="127.0.0.1", port=self.port, **words)
 
     def start(self) -> None:
-        self._controller.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._controller.start()
         self._up = True
 
     def stop(self) -> None:
@@ -191,10 +275,106 @@ class Post:
 
 
 @contextlib.contextmanager
-def dovecot() -> Iterator[Dovecot]:
-    server = Dovecot()
+def dovecot(**words: Any) -> Iterator[Dovecot]:
+    try:
+        server = Dovecot(**words)
+    except Unreachable as error:
+        pytest.skip(str(error))
     try:
         server.start()
         yield server
     finally:
         server.remove()
+
+
+@functools.cache
+def certificate() -> Path:
+    """
+    Make a certificate for this machine that signs itself; key and certificate in one file.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
+    now = dt.datetime.now(dt.UTC)
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(hours=1))
+    builder = builder.not_valid_after(now + dt.timedelta(days=1)).add_extension(here, critical=False)
+    signed = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    path = Path(tempfile.mkdtemp(prefix="penstock-mail-")) / "here.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(signed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + secret)
+    return path
+
+
+class Wire:
+    """
+    A TCP proxy in a thread of its own that cuts connections where it is told.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.cuts: list[tuple[re.Pattern[bytes], str]] = []
+        """What a client says, and when its connection is cut: `before` the server hears it, or `after` it has answered."""
+        self.said: list[bytes] = []
+        self._to = port
+        self._loop = asyncio.new_event_loop()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._up.wait()
+
+    def cut(self, pattern: bytes, when: str) -> None:
+        self.cuts.append((re.compile(pattern, re.DOTALL | re.IGNORECASE), when))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        served = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = served.sockets[0].getsockname()[1]
+        self._up.set()
+        self._loop.run_forever()
+        served.close()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0.05))  # until what was closed is
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
+        back = asyncio.create_task(self._pass(theirs, writer))
+        try:
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    self.said.append(data)
+                    cut = next((one for one in self.cuts if one[0].search(data)), None)
+                    if cut is not None:
+                        self.cuts.remove(cut)
+                        if cut[1] == "after":
+                            back.cancel()
+                            ours.write(data)
+                            await asyncio.sleep(0.5)  # until the server has done it; its answer is lost
+                        writer.transport.abort()
+                        return
+                    ours.write(data)
+                    await ours.drain()
+        finally:
+            back.cancel()
+            writer.close()
+            ours.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()

@@ -1,0 +1,209 @@
+"""
+What becomes of a mail's bytes, and that no mail can hurt the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pypdf import PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+from connectors.mailbox import child, letters
+from connectors.mailbox import reader as reading
+from connectors.mailbox.identity import digest
+from connectors.mailbox.reader import Reader
+from tests.connectors.mailbox.office import mail
+
+
+@pytest.fixture
+async def reader() -> AsyncIterator[Reader]:
+    reader = Reader()
+    yield reader
+    await reader.close()
+
+
+def page(html: str) -> bytes:
+    return f"From: a@b.example\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{html}".encode()
+
+
+async def test_a_reading_that_is_left_answers_for_nobody_else(reader: Reader) -> None:
+    """A reading that is cancelled at any moment leaves no answer behind that the next mail would get."""
+    slow = mail("slow", text="<div>" * 40_000).replace(b"text/plain", b"text/html")
+    await reader.read(mail("warm"), whole=True)
+    for wait in (0.0, 0.001, 0.01, 0.05):
+        left = asyncio.create_task(reader.read(slow, whole=True))
+        await asyncio.sleep(wait)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        found = await reader.read(mail("mine"), whole=True)
+
+        assert found["id"] == "mine@customer.example"
+
+
+async def test_an_attachment_costs_no_text(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PDF that would take minutes leaves the mail's own text, and the mail says so."""
+    monkeypatch.setattr(reading, "WITHIN", 2.0)
+    raw = b"From: a@b.example\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nPlease see.\r\n--x\r\n"
+    raw += b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n"
+    raw += b"Content-Disposition: attachment; filename=a.pdf\r\n\r\n%s\r\n--x--\r\n"
+    bomb, plain = (base64.encodebytes(pdf(b"BT /F1 12 Tf (Hi) Tj ET " * times)) for times in (200_000, 1))
+    found = await reader.read(raw % bomb, whole=True)
+    good = await reader.read(raw % plain, whole=True)
+
+    assert (found["text"], good["text"]) == ("Please see.", "Please see.")
+    assert found["attachments"][0]["name"] == "a.pdf"
+    assert found["problem"].startswith("its attachments were not read")
+    assert (good["attachments"][0]["text"], good["problem"]) == ("Hi", None)
+
+
+def pdf(content: bytes) -> bytes:
+    writer, font = PdfWriter(), DictionaryObject()
+    for name, value in (("/Type", "/Font"), ("/Subtype", "/Type1"), ("/BaseFont", "/Helvetica")):
+        font[NameObject(name)] = NameObject(value)
+    stream = DecodedStreamObject()
+    stream.set_data(content)
+    shown = writer.add_blank_page(200, 200)
+    fonts = DictionaryObject({NameObject("/F1"): font})
+    shown[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+    shown[NameObject("/Contents")] = writer._add_object(stream.flate_encode())
+    written = io.BytesIO()
+    writer.write(written)
+    return written.getvalue()
+
+
+async def test_a_codec_is_no_charset(reader: Reader) -> None:
+    """Python's codecs that take the square of the time are not tried: the text is read as it looks."""
+    raw = (
+        b"From: a@b.example\r\nContent-Type: text/plain; charset=punycode\r\n\r\n"
+        + b"a" * 200_000
+        + b"-"
+        + b"z" * 200_000
+    )
+    began = time.perf_counter()
+    found = await reader.read(raw, whole=True)
+
+    assert found["problem"] is None
+    assert found["text"].startswith("aaa")
+    assert time.perf_counter() - began < 5
+
+
+HARD = {
+    "comments": b"From: " + b"(" * 60_000 + b"\r\nSubject: s\r\n\r\nhello",
+    "type": b"From: a@b.example\r\nContent-Type: text/pl\xffain; name=x\r\n\r\nhello",
+    "surrogates": b"From: a@b.example\r\nSubject: =?utf-8?b?7aCA?=\r\n\r\nhello",
+    "no head": b"\x00" * 1000,
+    "no end": b"From: a@b.example\r\nSubject: s",
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+async def test_headers_that_no_parser_likes(reader: Reader, name: str) -> None:
+    """They are read as far as they go, in the process and, should that fail, outside."""
+    found = await reader.read(HARD[name], whole=True)
+    outside = letters.outline(HARD[name], "why")
+
+    assert not (found["problem"] or "").startswith("it cannot be read")
+    assert set(outside) | {"digest"} == set(found)
+    assert outside["problem"] == "why"
+
+
+def test_the_outline_is_quick() -> None:
+    """What is read outside the process holds the loop up for no longer than a moment, whatever stands in the mail."""
+    worst = [b"".join(b"From: " + b"a@b," * 900 + b"\r\n" for _ in range(20)), *HARD.values()]
+    for raw in worst:
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            letters.outline(raw + b"\r\n\r\n", "x")
+            took.append(time.perf_counter() - began)
+
+        assert min(took) < 0.05
+
+
+@given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda end: mail()[:-40] + end))
+@settings(max_examples=200)
+def test_any_bytes_have_an_identity_and_an_outline(raw: bytes) -> None:
+    """Neither ever raises, and an identity is what a route may not change."""
+    letters.outline(raw, "x")
+
+    assert digest(b"Received: from there\r\n" + raw) == digest(raw) or not raw.strip()
+    assert len(digest(raw)) == 32
+
+
+def test_identity_does_not_depend_on_who_reads() -> None:
+    """It is the same for a mail that was read and for one that could not be; line ends and folding change nothing."""
+    raw = mail(more="Received: by mx\r\n")
+
+    assert digest(raw) == digest(mail()) == digest(mail().replace(b"\r\n", b"\n"))
+    assert digest(mail()) == digest(mail().replace(b"Where is order", b"Where is\r\n\torder"))
+    assert digest(mail()) != digest(mail(text="Pay elsewhere."))
+
+
+SHOWN = [
+    ('<p style="font-size:0.9em">small</p>', "small"),
+    ('<p style="font-size: 0px">x</p>seen', "seen"),
+    ('<p style="color:red; font-size:0">x</p>seen', "seen"),
+    ('<p style="opacity:0">x</p>seen', "seen"),
+    ('<p style="opacity:0.8">seen</p>', "seen"),
+    ('<p style="max-height:0;overflow:hidden">x</p>seen', "seen"),
+    ("<template>x</template><p hidden>x</p>seen<!-- x -->", "seen"),
+    ("<title>x</title><body>seen", "seen"),
+]
+
+
+@pytest.mark.parametrize(("html", "text"), SHOWN)
+def test_what_is_seen_of_html(html: str, text: str) -> None:
+    """What people see is read, what is hidden from them is not."""
+    assert letters.read(page(html))["text"] == text
+
+
+SPLIT = [
+    ("Yes.\n\nOn Mon, 5 Jan 2026 Nadia wrote:\n> No.", "Yes."),
+    ("Yes.\n\nOn Mon, 5 Jan 2026 at 10:00 Nadia Haddad\n<nadia@x.example> wrote:\n\n> No.", "Yes."),
+    ("Yes.\n\nAm 05.01.2026 um 10:00 schrieb Nadia:\n> No.", "Yes."),
+    ("Yes.\n-----Original Message-----\nNo.", "Yes."),
+    ("Yes.\n\nFrom: Nadia\nSent: Monday\nTo: us\nSubject: it\n\nNo.", "Yes."),
+    ("Yes.\n\nVon: Nadia\nGesendet: Montag\nAn: uns\n\nNein.", "Yes."),
+    ("> Is it red?\nYes.\n> Is it big?\nNo.", "> Is it red?\nYes.\n> Is it big?\nNo."),  # answered in between
+    ("From: here to there\nit is far.", "From: here to there\nit is far."),
+    ("On Monday he wrote:\nnothing.", "On Monday he wrote:\nnothing."),
+    ("> all of it", ""),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "own"), SPLIT)
+def test_what_a_mail_says_itself(text: str, own: str) -> None:
+    """It ends where what it quotes begins; nothing is lost between the two."""
+    found, quoted = letters.split(text)
+
+    assert found == own
+    assert [*found.split(), *quoted.split()] == text.split()
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ("Reply-To: no-reply@shop.example\n", "Reply-To: no-reply@shop.example"),
+        ("Auto-Submitted: AUTO-GENERATED (x)\n", "Auto-Submitted: auto-generated (x)"),
+        ("Auto-Submitted: no\n", None),
+        ("Precedence: first-class\n", None),
+    ],
+)
+def test_who_is_a_machine(header: str, why: str | None) -> None:
+    """By what it says of itself, and by who would get the answer."""
+    assert letters.read(mail(more=header))["automatic_why"] == why
+
+
+def test_the_limits_are_set() -> None:
+    """The process has its own bounds on memory and processor time."""
+    assert child.MEMORY <= 1024**3
+    assert child.SECONDS <= 10
