@@ -82,6 +82,8 @@ class DeclaredConnector:
             clock=clock,
             ready=self._tokens.ready if self._tokens is not None else None,
         )
+        self._budgets: dict[str, Budget] = {}
+        """What polls are limited to apart, by its name: they may share it."""
         self.sources: Mapping[str, Source] = {
             name: self._source(name) for name, rule in manifest.polls.items() if rule.wanted(settled.values)
         }
@@ -184,7 +186,9 @@ class DeclaredConnector:
 
     def _source(self, name: str) -> Source:
         rule = self.manifest.polls[name]
-        budget = Budget(rule.budget, self._clock) if rule.budget is not None else None
+        budget = None
+        if rule.budget is not None:
+            budget = self._budgets.setdefault(rule.budget.name, Budget(rule.budget, self._clock))
         poll = Poll(name=name, rule=rule, settings=self._settled.values, clock=self._clock, budget=budget)
         return Source(name=name, description=rule.description, every=rule.every, read=poll.read)
 

@@ -73,7 +73,10 @@ class PollRule(Part):
     """With `cursor`: whether another page follows now."""
     every: Seconds = 60.0
     budget: BudgetRule | None = None
-    """What its requests are limited to apart from all others: they do not make others wait."""
+    """
+    What its requests are limited to apart from all others: they do not make others wait. One with the name of
+    another poll's is that one.
+    """
     overlap: Annotated[float, Key(ge=0, le=86400)] = 120.0
     events: tuple[EventRule, ...] = Key(min_length=1)
     """They see `item`, with `each` the record it is of as `record`, and `known`: older changes of a record were read."""

@@ -153,6 +153,13 @@ async def test_a_kind_the_app_may_not_read(account: Account) -> None:
         await account.read(cursor, "deals")
 
 
+async def test_all_searches_share_one_limit(account: Account) -> None:
+    """HubSpot counts them together, whatever they search."""
+    limits = {id(source.read.__self__.budget) for source in account.connector.sources.values()}  # type: ignore[attr-defined]
+
+    assert len(limits) == 1
+
+
 def test_only_what_is_wanted_is_searched() -> None:
     """Nothing without the setting."""
     assert catalog.spec("hubspot", given()).sources == {}

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import html
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import httpx
@@ -22,7 +22,7 @@ from connectors.bench import KEY, NASTY, OTHER_KEY, Bench
 from connectors.contract import Delivery
 from connectors.declared import DeclaredConnector
 from connectors.double import serving
-from connectors.hubspot.double import APP, PORTAL, TOKEN, HubspotDouble
+from connectors.hubspot.double import APP, PORTAL, TOKEN, HubspotDouble, now
 from connectors.testing import ConnectorContract
 from penstock.clock import SystemClock
 from penstock.errors import AuthFailed, Forged, NotFound, Rejected, Unavailable
@@ -40,9 +40,8 @@ class TestHubspot(ConnectorContract):
         "find": "a note cannot be read back at once, and all else is keyed",
         "handshakes": "HubSpot delivers at once",
         "expiry": "its searches go by time, which does not expire",
-        "subscriptions": "subscriptions of an app do not expire",
+        "subscriptions": "the webhooks of an app do not expire",
     }
-    ties = 250  # two searches a second
     lookup = "ticket"
     listing = "contacts_of"
 
@@ -54,7 +53,7 @@ class TestHubspot(ConnectorContract):
             "client_secret": ["${env:HOOK}", "${env:HOOK_OLD}"],
             "brief_property": "ai_brief",
             "properties": ["tier"],
-            "catch_up": ["tickets"],
+            "catch_up": ["contacts", "tickets"],
             "url": url,
         }
 
@@ -66,7 +65,7 @@ class TestHubspot(ConnectorContract):
 
     def record(self, double: HubspotDouble, text: str) -> str:
         number = double.created("tickets", content=text)["id"]
-        double.associated["tickets", number] = ["1", "2"]
+        double.associated["tickets", number] = ["1", "2", "3", "4"]
         return f"tickets/{number}"
 
     def main_text(self, record: Mapping[str, Any]) -> str:
@@ -80,10 +79,6 @@ class TestHubspot(ConnectorContract):
         many, _, number = record.partition("/")
         double.changed(many, number, {"subject": text})
 
-    def change_again(self, double: HubspotDouble, record: str) -> None:
-        said = str(self._properties(double, record).get("subject"))
-        self.comment_by_somebody(double, record, f"Re: {said}")
-
     def effects(self, double: HubspotDouble, action: str, record: str) -> int:
         match action:
             case "set_fields":
@@ -91,17 +86,22 @@ class TestHubspot(ConnectorContract):
             case "note":
                 return len(double.notes)
             case _:
-                return len(self.written(double, record))
+                return super().effects(double, action, record)
+
+    def change_again(self, double: HubspotDouble, record: str) -> None:
+        number = record.partition("/")[2]
+        same = {"propertyName": "subject", "propertyValue": "again"}
+        double.tell([double._told("tickets", number, "propertyChange", "CRM_UI", "userId:77", **same)])
 
     def changed(self, double: HubspotDouble, source: str, count: int) -> list[str]:
-        self.hidden = str(double.created(source)["id"])
-        double.unindexed.add(self.hidden)
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = now()
         return [f"{source}/{double.created(source, at=at)['id']}" for _ in range(count)]
 
     def late(self, double: HubspotDouble, source: str) -> str:
-        double.unindexed.clear()
-        return f"{source}/{self.hidden}"
+        early = (datetime.now(UTC) - timedelta(seconds=2)).isoformat(timespec="milliseconds")
+        record = double.created(source, at=early)
+        record["createdAt"] = now()
+        return f"{source}/{record['id']}"
 
     def _properties(self, double: HubspotDouble, record: str) -> dict[str, Any]:
         many, _, number = record.partition("/")
@@ -308,6 +308,7 @@ class TestHubspot(ConnectorContract):
         await self.write(bench, record, "second", OTHER_KEY)
 
         assert ["second"] == self.written(bench.double, record)
+        assert {"brief"} == bench.connector.actions["brief"].touches
         given = {name: value for name, value in self.settings("https://x.example").items() if name != "brief_property"}
         assert "brief" not in catalog.spec("hubspot", given).actions
 
