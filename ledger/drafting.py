@@ -14,8 +14,11 @@ from typing import Any, Literal, Protocol
 from ledger.offer import Claim
 
 Choice = Literal["approve", "discard", "expired"]
-Taken = Literal["taken", "late", "unknown"]
-"""Of a decision: it holds · another came before it, or its time was over · there is no such draft."""
+Taken = Literal["taken", "late", "gone", "unknown"]
+"""
+Of a decision: it holds · another came before it, or its time was over · its run ended without it, or was made
+again · there is no such draft.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,8 @@ class DraftingBook:
 
     async def expire_drafts(self) -> int:
         now = self.clock.now_ms()
-        if not await self.store.read(lambda connection: drafts.late(connection, now)):
+        late = await self.store.read(lambda connection: drafts.late(connection, now))
+        if not late:
             return 0
-        return await self.store.write(lambda connection: drafts.expire(connection, now), locks.ALONE)
+        runs = tuple({run: None for run in late.values()})  # their lanes: one may be on its way aside
+        return await self.store.write(lambda connection: drafts.expire(connection, late, now), Locks(runs=runs))

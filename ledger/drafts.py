@@ -4,7 +4,7 @@ How drafts are kept, and how a decision brings its run back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -68,39 +68,48 @@ def decided(connection: Connection, run: bytes) -> bool:
 def decide(connection: Connection, key: str, choice: Choice, word: Word, text: str | None) -> Taken:
     """
     Keep the first decision about a draft; its run goes on, also when a newer one was delivered meanwhile.
+
+    One that is dead can be replayed, and finds it then.
     """
     draft = find(connection, key)
     if draft is None:
         return "unknown"
-    if choice != "expired" and draft.expires_at <= word.now:
+    row = connection.execute(queries["known_return"], {"run": bytes.fromhex(draft.run)}).fetchone()
+    if choice != "expired" and (draft.choice is not None or draft.expires_at <= word.now):
         return "late"
+    if choice != "expired" and _over(draft, row):
+        return "gone"
     named = {"key": key, "choice": choice, "text": text, "person": word.person, "now": word.now}
     if connection.execute(queries["decide_draft"], named).fetchone() is None:
         return "late"
-    _go_on(connection, draft.run, word)
+    if row is not None and row["state"] == "aside" and row["reason"] == "approval":
+        returns.come_back(connection, Return(run=draft.run, seq=row["seq"], insist=True), row, word)
     return "taken"
 
 
-def expire(connection: Connection, now: int) -> int:
+def expire(connection: Connection, keys: Iterable[str], now: int) -> int:
     """
-    End some drafts whose time is over.
+    End the drafts with *keys*, whose time is over; return how many nobody had decided on meanwhile.
     """
     word = Word(what=WORDS["expired"], person="", now=now)
-    return sum(decide(connection, key, "expired", word, None) == "taken" for key in late(connection, now))
+    return sum(decide(connection, key, "expired", word, None) == "taken" for key in keys)
 
 
-def late(connection: Connection, now: int) -> list[str]:
+def late(connection: Connection, now: int) -> dict[str, str]:
     """
-    Return the keys of some drafts nobody said anything of in time.
+    Return the keys of some drafts nobody said anything of in time, each with its run.
     """
     found = connection.execute(queries["late_drafts"], {"now": now, "most": MOST}).fetchall()
-    return [row["key"] for row in found]
+    return {row["key"]: row["run"].hex() for row in found}
 
 
-def _go_on(connection: Connection, run: str, word: Word) -> None:
-    row = connection.execute(queries["known_return"], {"run": bytes.fromhex(run)}).fetchone()
-    if row is not None and row["state"] == "aside" and row["reason"] == "approval":
-        returns.come_back(connection, Return(run=run, seq=row["seq"], insist=True), row, word)
+def _over(draft: Draft, row: Row | None) -> bool:
+    """
+    Say whether nothing can come of a decision any more.
+    """
+    if row is None or row["generation"] != draft.generation:
+        return True
+    return row["state"] == "final" and row["verdict"] != "dead"
 
 
 def _draft(row: Row) -> Draft:

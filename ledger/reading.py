@@ -14,7 +14,7 @@ from ledger.connection import Connection, Row
 from ledger.contract import RunQuery
 from ledger.queries import queries
 from penstock.errors import Invalid
-from schemas.entries import DecisionEntry, ModelCall, Run, RunDetail, StepEntry, WriteEntry
+from schemas.entries import DecisionEntry, DraftEntry, ModelCall, Run, RunDetail, StepEntry, WriteEntry
 
 ID_DIGITS = 32
 LEAST_DIGITS = 6  # of a run id that people type
@@ -61,6 +61,7 @@ def detail(connection: Connection, prefix: str) -> RunDetail | None:
         calls=tuple(_call(call) for call in connection.execute(queries["calls_of"], named)),
         writes=tuple(write(found) for found in connection.execute(queries["writes_of_run"], named)),
         decisions=tuple(DecisionEntry(**row) for row in connection.execute(queries["decisions_of"], named)),
+        drafts=tuple(_draft(draft) for draft in connection.execute(queries["drafts_of"], named)),
     )
 
 
@@ -145,6 +146,11 @@ def _step(row: Row) -> StepEntry:
         receipt=_json(row["receipt"]),
         **{name: row[name] for name in plain},
     )
+
+
+def _draft(row: Row) -> DraftEntry:
+    plain = ("step", "generation", "record", "choice", "text", "person", "at", "expires_at", "decided_at")
+    return DraftEntry(args=orjson.loads(row["args"]), **{name: row[name] for name in plain})
 
 
 def _json(text: str | None) -> Any:

@@ -265,6 +265,26 @@ class DecisionEntry(Entry):
     at: int
 
 
+class DraftEntry(Entry):
+    """
+    What a run put before people.
+    """
+
+    step: str
+    generation: int
+    record: str
+    args: dict[str, Any]
+    """What is written unless somebody changes it: `{"text": str}` and/or `{"fields": {...}}`."""
+    choice: Literal["approve", "discard", "expired"] | None = None
+    """None while nobody said anything."""
+    text: str | None = None
+    """As a person changed it."""
+    person: str | None = None
+    at: int
+    expires_at: int
+    decided_at: int | None = None
+
+
 class RunDetail(Entry):
     """
     Everything the ledger knows about one run.
@@ -277,6 +297,7 @@ class RunDetail(Entry):
     calls: tuple[ModelCall, ...]
     writes: tuple[WriteEntry, ...]
     decisions: tuple[DecisionEntry, ...] = ()
+    drafts: tuple[DraftEntry, ...] = ()
 
 
 class GateEntry(Entry):

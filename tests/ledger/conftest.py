@@ -85,6 +85,9 @@ _MUST_BE_EMPTY = (
     "SELECT lane FROM lanes WHERE worker IS NOT NULL AND head NOT IN (SELECT run FROM runs WHERE state = 'running')",
     # an unheld lane nobody can ever find
     "SELECT lane FROM lanes WHERE worker IS NULL AND (due_at IS NULL) = (gate IS NULL)",
+    # a run that stands aside for decisions that were taken
+    """SELECT r.run FROM runs r JOIN drafts d ON d.run = r.run AND d.generation = r.generation
+       WHERE r.state = 'aside' AND r.reason = 'approval' GROUP BY r.run HAVING count(d.choice) = count(*)""",
     # a lane held by nobody known
     "SELECT lane FROM lanes WHERE worker IS NOT NULL AND worker NOT IN (SELECT worker FROM workers)",
     # a run whose cost is not the sum of its calls

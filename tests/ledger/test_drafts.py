@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.returning import Return
 from ledger.testing import beside
 from tests.ledger.conftest import new
 
@@ -84,6 +85,43 @@ async def test_a_decision_before_the_run_stands_aside(book, drafted):
     (picked,) = await book.pick_up([claim.pipeline], 10)
 
     assert picked.claim.run == claim.run
+
+
+async def test_what_was_put_before_people_can_be_read(book, site, drafted):
+    """The run tells the draft and what became of it, also of one decided on before the run stood aside."""
+    claim = await drafted(aside=False)
+    (open_one,) = (await book.detail(claim.run)).drafts
+    await book.decide_draft(KEY, "approve", person="U1", text="So.")
+    (decided,) = (await book.detail(claim.run)).drafts
+
+    assert (open_one.step, open_one.record, open_one.args) == ("chat.approval", "35", {"text": "Shall I?"})
+    assert (open_one.choice, open_one.expires_at) == (None, open_one.at + 3_600_000)
+    assert (decided.choice, decided.text, decided.person) == ("approve", "So.", "U1")
+    assert decided.decided_at == site.clock.now_ms()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "taken", "kept"),
+    # what is dead may be replayed, and is not put before people again then
+    [("superseded", "gone", None), ("discarded", "gone", None), ("dead", "taken", "approve")],
+)
+async def test_the_run_has_ended(book, drafted, verdict, taken, kept):
+    """Nothing is kept of a decision that nothing can come of."""
+    claim = await drafted(aside=False)
+    await book.finish(claim, verdict, body=BODY)
+
+    assert await book.decide_draft(KEY, "approve", person="U1") == taken
+    assert (await book.draft(KEY)).choice == kept
+
+
+async def test_the_run_is_made_again(book, drafted):
+    """A draft of the time before decides nothing for the new one."""
+    claim = await drafted(aside=False)
+    await book.finish(claim, "delivered", body=BODY)
+    seq = (await book.detail(claim.run)).run.seq
+    await book.replay([Return(run=claim.run, seq=seq)], person="ops", again=True)
+
+    assert await book.decide_draft(KEY, "approve", person="U1") == "gone"
 
 
 async def test_nobody_knows_such_a_draft(book):

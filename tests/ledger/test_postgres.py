@@ -26,6 +26,7 @@ from schemas.entries import ModelCall
 from tests.ledger.proxy import Proxy
 
 RACES = 1_000
+DRAFTS = 200
 AT_ONCE = 50
 PROCESSES = 8
 EVENTS = 40  # at once in each process
@@ -140,6 +141,30 @@ async def test_a_claim_and_an_admission_of_a_new_lane_exclude_each_other(workers
         else:
             await one.finish(got, "delivered")
         assert len(await two.pick_up(["p"], 10)) == 1
+
+
+@pytest.mark.parametrize("how", ["decided", "expired"])
+async def test_a_draft_has_its_end_while_its_run_goes_aside(workers: Workers, make: Make, how: str) -> None:
+    """
+    Whichever comes first, the run comes back: it never stands aside for what was said already.
+    """
+    one, two = await workers.open(), await workers.open()
+
+    async def race(number: int) -> None:
+        claim = await claimed(one, make(str(number), lane=str(number)))
+        expires = one.clock.now_ms() + (-1 if how == "expired" else 3_600_000)
+        key = f"{number:064}"
+        await one.put_draft(claim, "chat.approval", key, record="35", args={"text": "So."}, expires_at=expires)
+        end = two.expire_drafts() if how == "expired" else two.decide_draft(key, "approve", person="U1")
+        await asyncio.gather(one.aside(claim, "approval", BODY, why="waits"), end)
+
+    for start in range(0, DRAFTS, AT_ONCE):
+        await asyncio.gather(*(race(number) for number in range(start, start + AT_ONCE)))
+
+    while await two.expire_drafts():
+        pass
+    ends = [(run.state, run.reason) for run in await one.runs(ledger.RunQuery(limit=1000))]
+    assert [("waiting", "decided")] * DRAFTS == ends
 
 
 async def test_workers_that_pick_up_at_once_get_different_lanes(workers: Workers, make: Make) -> None:
