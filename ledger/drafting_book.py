@@ -52,5 +52,5 @@ class DraftingBook:
         late = await self.store.read(lambda connection: drafts.late(connection, now))
         if not late:
             return 0
-        runs = tuple({run: None for run in late.values()})  # their lanes: one may be on its way aside
+        runs = tuple(dict.fromkeys(late.values()))  # their lanes: one may be on its way aside
         return await self.store.write(lambda connection: drafts.expire(connection, late, now), Locks(runs=runs))

@@ -18,6 +18,7 @@ from aiohttp import WSMsgType, web
 from connectors import catalog, open_source_call
 from connectors.contract import Page
 from connectors.slack import socket
+from connectors.testing_points import point
 from penstock import errors
 from penstock.clock import SystemClock
 from penstock.secrets import Secrets
