@@ -109,7 +109,7 @@ def _over(draft: Draft, row: Row | None) -> bool:
     """
     if row is None or row["generation"] != draft.generation:
         return True
-    return row["state"] == "final" and row["verdict"] != "dead"
+    return bool(row["state"] == "final" and row["verdict"] != "dead")
 
 
 def _draft(row: Row) -> Draft:
