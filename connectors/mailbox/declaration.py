@@ -14,7 +14,7 @@ from connectors.settings import Setting, check_shapes, settings_schema
 NAME = "mailbox"
 DESCRIPTION = "A mailbox: mails in over IMAP; replies, drafts and forwards out."
 _SERVER = r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
-_ADDRESS = r"^[^@\s<>\"]+@[^@\s<>\"]+$"
+_ADDRESS = r"^[^@\s<>\x22]+@[^@\s<>\x22]+$"
 
 SETTINGS: Mapping[str, Setting] = {
     "address": Setting(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ from penstock.errors import AuthFailed, Crowded, EdgeError, Invalid, Rejected, U
 
 AT_ONCE = 8  # statements, each on a thread and a connection of its own
 CONNECT = 5.0  # seconds
+CLOSE = 3.0  # seconds that threads get to come back when we stop
 SPARE = 0.5  # seconds a thread gets to come back after its statement was stopped
 STEPS = 10_000  # instructions of SQLite between looks at the clock
 
@@ -45,6 +48,7 @@ class Database:
         self._clock = clock
         self._pool = ThreadPoolExecutor(AT_ONCE, "sql")
         self._engines: dict[str, sa.Engine] = {}
+        self._making = threading.Lock()
         self.url = self._parsed(settled.secrets("url")[0])
 
     def __repr__(self) -> str:
@@ -97,11 +101,12 @@ class Database:
         Return the engine for the secret there is now; one that was rotated begins another.
         """
         text = self._settled.secrets("url")[0]
-        if text not in self._engines:
-            for engine in self._engines.values():
-                engine.dispose()
-            self._engines = {text: _engine(self._parsed(text))}
-        return self._engines[text]
+        with self._making:
+            if text not in self._engines:
+                for engine in self._engines.values():
+                    engine.dispose()
+                self._engines = {text: _engine(self._parsed(text))}
+            return self._engines[text]
 
     @staticmethod
     def _parsed(text: str) -> sa.URL:
@@ -151,9 +156,13 @@ class Database:
         """
         Give every connection and thread back.
         """
+        loop = asyncio.get_running_loop()
+        back = functools.partial(self._pool.shutdown, wait=True, cancel_futures=True)
+        with contextlib.suppress(TimeoutError):  # a statement ends by its own time limit, when nobody waits any more
+            async with asyncio.timeout(CLOSE):
+                await asyncio.shield(loop.run_in_executor(None, back))
         for engine in self._engines.values():
-            await asyncio.get_running_loop().run_in_executor(None, engine.dispose)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+            await loop.run_in_executor(None, engine.dispose)
 
 
 _LIKE = "for example postgresql://reader:secret@db.example/shop"

@@ -290,7 +290,7 @@ def test_a_decision_is_one(project: Path, capsys: pytest.CaptureFixture[str], wo
     in_ledger(project, lambda book: park(book, new("1")))
     _, said = output(capsys, ["runs", "decide", new("1").run, *words], Exit.INVALID)
 
-    assert "one of --delivered, --again, --discard" in said
+    assert "one of --delivered, --again, --approve, --discard" in said
 
 
 # ---- pauses --------------------------------------------------------------------------------------

@@ -23,7 +23,18 @@ from pipelines import load
 ROOT = Path(__file__).parents[2]
 
 
-SECRETS = ("ZENDESK_TOKEN", "ZENDESK_HOOK", "ZENDESK_HOOK_OLD", "GITHUB_TOKEN", "GITHUB_HOOK", "OPENAI_API_KEY")
+SECRETS = (
+    "ZENDESK_TOKEN",
+    "ZENDESK_HOOK",
+    "ZENDESK_HOOK_OLD",
+    "GITHUB_TOKEN",
+    "GITHUB_HOOK",
+    "OPENAI_API_KEY",
+    "SLACK_BOT_TOKEN",
+    "SLACK_SIGNING_SECRET",
+    "MAIL_PASSWORD",
+    "SALESFORCE_SECRET",
+)
 
 
 def project(folder: Path) -> Path:
