@@ -57,14 +57,49 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "github": {"token": "${env:TOKEN}"},
     "hubspot": {"portal_id": "12345678", "app_id": "987654", "access_token": "${env:TOKEN}"},
     "jira": {"site": "acme", "email": "hub@acme.example", "api_token": "${env:TOKEN}"},
+    "rest": {
+        "url": "https://erp.acme.example",
+        "auth": {"bearer": "token"},
+        "token": "${env:TOKEN}",
+        "verify": {
+            "secret": "webhook_secret",
+            "message": "{timestamp}.{method}.{url}.{body}",
+            "prefix": "v1=",
+            "header": "x-erp-signature",
+            "timestamp": {"header": "x-erp-time", "form": "unix"},
+        },
+        "records": {"order": "(?P<order>[0-9]+)"},
+        "events": [
+            {
+                "types": {"order.opened": "An order came."},
+                "when": "body.type == 'order.opened'",
+                "type": "body.type",
+                "id": "body.order.id ~ '/' ~ body.order.version",
+                "source": "settings.url",
+                "subject": "body.order.id",
+                "time": "body.at",
+                "data": {"name": {"description": "Its name.", "value": "body.order.name"}},
+            }
+        ],
+        "own": ["event.data.name == 'ours'"],
+        "health": {"get": "/me", "acts_as": "body.id", "detail": "body.name"},
+    },
     "slack": {"bot_token": "${env:TOKEN}"},
     "zendesk": {"subdomain": "acme", "email": "hub@acme.example", "api_token": "${env:TOKEN}"},
 }
 """What each connector that takes deliveries needs beside the secret that signs them."""
 RULES: Mapping[str, Verify] = {
-    name: SLACK if catalog.described(name) else catalog.manifest(name).verify  # type: ignore[misc]  # each has one
+    name: rule
     for name in SETTINGS
-}
+    if not catalog.described(name) and (rule := catalog.manifest(name).verify) is not None
+} | {"slack": SLACK, "rest": Verify.model_validate(SETTINGS["rest"]["verify"])}
+ORDER = Sample(
+    name="an order",
+    headers={"content-type": "application/json"},
+    body=b'{"type":"order.opened","at":"2026-01-05T09:00:00Z","order":{"id":"42","version":3,"name":"A bike"}}',
+    events=({"type": "order.opened", "subject": "42"},),
+)
+"""What a system may send that is described where its connection is: `rest` itself has no samples."""
 NAMES = sorted(SETTINGS)
 TIMED = [name for name in NAMES if RULES[name].timestamp is not None]
 SHARE = max(1, CASES // len(NAMES))
@@ -235,6 +270,8 @@ def samples(name: str) -> list[Sample]:
     """
     Return what the vendor sends, as the connector documents it.
     """
+    if name == "rest":
+        return [ORDER]
     secrets = Secrets({"TOKEN": "token-of-a-test", "NEW": NEW, "OLD": OLD})
     given = {**SETTINGS[name], RULES[name].secret: HOOKS}
     return list(catalog.open(name, given, secrets=secrets, http=None, clock=ManualClock(NOW)).samples)  # type: ignore[arg-type]  # nothing is sent
