@@ -25,6 +25,7 @@ from schemas.events import Event
 
 HAZARDS: tuple[Mapping[str, Any], ...] = (
     {"kind": "drop-before"},
+    {"kind": "drop-during"},
     {"kind": "drop-after"},
     {"kind": "garbage"},
     {"kind": "hang", "seconds": 1.2},
