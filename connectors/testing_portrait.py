@@ -120,6 +120,13 @@ class Portrait(ABC):
         Serve a fresh system; yields what can be asked about it (a double, mostly) and its base URL.
         """
 
+    def variables(self, url: str, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """
+        Return *environment* as settings refer to it: a secret may be more than the credential, such as an address with it.
+        """
+        del url
+        return environment
+
     def record(self, double: Any, text: str) -> str:
         """
         Create a record whose main text is *text*; return its id as `event.subject` has it.
