@@ -3,7 +3,9 @@ Rows that become events: read by (time, id), with an overlap for transactions th
 
 A row may carry an older time than one that was read before, because its transaction took longer. So each reading
 begins *overlap* seconds before the newest time it knows, and the cursor holds which rows of that span it has seen.
-Pages go by (time, id), so that rows of one time may lie on both sides of a page's edge.
+No time counts as known that lies after the moment its reading began: what commits while a long reading goes on is
+met by the next one, and a row of the future hides nothing. Pages go by (time, id), so that rows of one time may lie
+on both sides of a page's edge.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from connectors.contract import Page
 from connectors.sql.client import Database, Row
 from connectors.sql.rows import plain, record
 from connectors.sql.shapes import event_types
-from penstock.clock import Clock
+from penstock.clock import Clock, utc
 from penstock.errors import Unavailable
 from schemas.events import Event
 
 OVERLAP = 120.0  # seconds
+LASTING = 0.25  # of the overlap, that a reading may take until it begins at the overlap again
 PAGE = 200  # rows
 SEEN = 50_000  # rows of the overlap that a cursor remembers; what it forgets comes twice, and is recognised
 WITHIN = 20.0  # seconds one page may take
@@ -61,27 +64,40 @@ class Table:
             yield Page(cursor=await self._now())
             return
         newest, seen = _held(cursor)
-        place: tuple[Any, Any] | None = None
-        since = None if newest is None else before(newest, self._overlap)
-        while rows := await self._page(since, place):
-            place = rows[-1][self._time.name], rows[-1][self._id.name]
-            fresh = [row for row in rows if self._mark(row) not in seen]
-            seen |= {self._mark(row): row[self._time.name] for row in rows}
-            newest = place[0] if newest is None or _known(place[0]) > _known(newest) else newest
-            if fresh:
-                events = tuple(event for row in fresh if (event := self._event(row)) is not None)
-                yield Page(events=events, cursor=_cursor(newest, self._lately(newest, seen)))
+        furthest, more = newest, True
+        while more:
+            more, began, known = False, self._clock.monotonic(), utc(self._clock.now_ms())
+            newest = before_now(newest, known)
+            since, place = None if newest is None else before(newest, self._overlap), None
+            while rows := await self._page(since, place):
+                place = rows[-1][self._time.name], rows[-1][self._id.name]
+                fresh = [row for row in rows if self._mark(row) not in seen]
+                seen |= {self._mark(row): row[self._time.name] for row in rows}
+                newest = later(newest, before_now(place[0], known))
+                if fresh:
+                    seen = self._lately(newest, seen)
+                    events = tuple(event for row in fresh if (event := self._event(row)) is not None)
+                    yield Page(events=events, cursor=_cursor(newest, seen))
+                if len(rows) < PAGE:
+                    break
+                further = later(furthest, place[0]) != furthest  # so that each round comes further than the last
+                if further and self._clock.monotonic() - began > self._overlap * LASTING:
+                    furthest, more = place[0], True
+                    break  # who writes without a pause hides nobody who commits late: on from the overlap
 
     async def _now(self) -> bytes:
         """
         Return the cursor of a table as it is now: everything in it is seen.
         """
+        known = utc(self._clock.now_ms())
         last = sa.select(sa.func.max(self._time).label(self._time.name)).select_from(self._table)
-        newest = (await self._rows(last, 1))[0][self._time.name]
+        newest = before_now((await self._rows(last, 1))[0][self._time.name], known)
         seen: dict[str, Any] = {}
         place: tuple[Any, Any] | None = None
-        while newest is not None and (rows := await self._page(before(newest, self._overlap), place)):
-            place = rows[-1][self._time.name], rows[-1][self._id.name]
+        rows: Sequence[Row] = ()
+        while newest is not None and (place is None or len(rows) == PAGE):
+            rows = await self._page(before(newest, self._overlap), place)
+            place = (rows[-1][self._time.name], rows[-1][self._id.name]) if rows else (newest, None)
             seen |= {self._mark(row): row[self._time.name] for row in rows}
         return _cursor(newest, self._lately(newest, seen))
 
@@ -91,8 +107,8 @@ class Table:
         """
         if newest is None:
             return {}
-        since = _known(before(newest, self._overlap))
-        return dict([(mark, time) for mark, time in seen.items() if _known(time) >= since][-SEEN:])
+        since = instant(before(newest, self._overlap))
+        return dict([(mark, time) for mark, time in seen.items() if instant(time) >= since][-SEEN:])
 
     async def _page(self, since: Any, after: tuple[Any, Any] | None) -> Sequence[Row]:
         wanted = sa.select(*self._columns).select_from(self._table)
@@ -168,24 +184,40 @@ def instant(time: Any) -> dt.datetime:
         raise Unavailable(f"the time column holds {str(time)[:40]!r}, which is no time") from None
 
 
-_known = instant
-
-
 def before(time: Any, seconds: float) -> Any:
     """
     Return the value that lies *seconds* before *time*, of the kind the column has.
     """
-    earlier = instant(time) - dt.timedelta(seconds=seconds)
+    if isinstance(time, int | float | decimal.Decimal):
+        return time - type(time)(seconds * (1000 if _in_ms(time) else 1))
+    return _like(time, instant(time) - dt.timedelta(seconds=seconds))
+
+
+def before_now(time: Any, now: dt.datetime) -> Any:
+    """
+    Return *time*, or *now* as a value of its kind when it lies after that.
+    """
+    return time if time is None or instant(time) <= now else _like(time, now.replace(microsecond=0))
+
+
+def later(one: Any, other: Any) -> Any:
+    """
+    Return the later of two times of a column; None is before all.
+    """
+    return other if one is None or instant(other) > instant(one) else one
+
+
+def _like(time: Any, moment: dt.datetime) -> Any:
     if isinstance(time, dt.datetime):
-        return earlier if time.tzinfo else earlier.replace(tzinfo=None)
+        return moment.astimezone(time.tzinfo) if time.tzinfo else moment.astimezone(dt.UTC).replace(tzinfo=None)
     if isinstance(time, dt.date):
-        return earlier.date()
+        return moment.date()
     if isinstance(time, str):
-        text = (earlier if dt.datetime.fromisoformat(time).tzinfo else earlier.replace(tzinfo=None)).isoformat(
-            sep="T" if "T" in time else " "
-        )
+        zone = dt.datetime.fromisoformat(time).tzinfo
+        moment = moment.astimezone(zone) if zone else moment.astimezone(dt.UTC).replace(tzinfo=None)
+        text = moment.isoformat(sep="T" if "T" in time else " ")
         return text if len(time) > len("2026-01-05") else text[: len("2026-01-05")]
-    return time - type(time)(seconds * (1000 if _in_ms(time) else 1))
+    return type(time)(moment.timestamp() * (1000 if _in_ms(time) else 1))
 
 
 def _in_ms(time: Any) -> bool:
