@@ -74,6 +74,16 @@ class Place:
         return f"{self.validity}.{self.uid}.{self.digest}/{self.message_id}"
 
 
+def correspondent(says: Mapping[str, Any], followed: str) -> str:
+    """
+    Return who an answer to a mail goes to. Anybody can write any `From`, so a `Reply-To` that leads elsewhere could take
+    away what was said to somebody else: *followed* (`reply_to` in the settings) says which one counts.
+    """
+    sender, asked = str(says["from"]), str(says["reply_to"])
+    near = bool(sender) and asked.rpartition("@")[2] == sender.rpartition("@")[2]
+    return asked if followed == "anybody" or (followed == "domain" and near) else sender
+
+
 class Finding:
     """
     The lookups of one mailbox.
@@ -128,17 +138,24 @@ class Finding:
 
     async def _thread(self, by: str, call: Call, most: int) -> list[Record]:
         """
-        Return the conversation, ours too, as far as whoever wrote the mail took part: anybody may name any thread.
+        Return the conversation, ours too, as far as whoever wrote the mail and gets the answer took part.
+
+        Anybody may name any thread.
         """
         one = (await self.original(by, call.deadline)).says
-        root, party = str(one["thread"]), str(one["from"])
+        root, parties = str(one["thread"]), {str(one["from"]), correspondent(one, self._settings["reply_to"])}
         if not root:
             return [_record(one)]
         wanted = ["OR", "OR", "HEADER", "References", root, "HEADER", "In-Reply-To", root]
         wanted += ["HEADER", "Message-ID", root]
         places = [self._settings["folder"], self._settings["sent"]]
         found = await self._newest(places, wanted, min(NEWEST, 2 * most), call)
-        return [_record(mail) for mail in found if party in (mail["from"], *mail["to"], *mail["cc"])][: max(1, most)]
+        theirs = [
+            mail
+            for mail in found
+            if mail["digest"] == one["digest"] or parties <= {mail["from"], *mail["to"], *mail["cc"]}
+        ]
+        return [_record(mail) for mail in theirs[: max(1, most)]]
 
     async def _from_sender(self, by: str, call: Call, most: int) -> list[Record]:
         address = by.strip().lower()
