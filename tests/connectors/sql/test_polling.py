@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connectors.sql.polling import PAGE, before_now
+from connectors.sql.polling import PAGE
+from connectors.sql.times import before_now
 from penstock.clock import ManualClock
 from tests.connectors.sql.test_sql import NOON, OUTBOX, Shop, connect, server, shop
 
@@ -95,3 +96,31 @@ def test_a_time_is_no_later_than_now(kind: str) -> None:
     found = before_now(time, NOON)
 
     assert (found, type(found)) == (expected, type(expected))
+
+
+async def test_an_odd_row_holds_up_no_other(shop: Shop) -> None:
+    """It is set aside, once, with what is wrong, and those around it are events."""
+    if shop.engine.dialect.name == "postgresql":
+        shop.do("ALTER TABLE outbox ALTER order_no TYPE TEXT")
+    connector = connect(shop.url, sources={"outbox": OUTBOX | {"fields": {"payload": "object"}}})
+    odd = Shop(shop.url, shop.engine, connector)
+    _, cursor = await odd.read(None)
+    insert = "INSERT INTO outbox (at, kind, order_no, payload) VALUES (:at, 'order.shipped', :no, :payload)"
+    rows = [("1", "{}"), ("", "{}"), ("2", "[1]"), ("x" * 3_000, "{}"), ("3", "{}")]
+    for number, payload in rows:
+        shop.do(insert, at=shop.when(NOON), no=number, payload=payload)
+    shop.do("INSERT INTO outbox (at, kind, order_no) VALUES (NULL, 'order.shipped', 'never')")
+    if shop.engine.dialect.name == "sqlite":
+        shop.do(insert, at="yesterday", no="5", payload="{}")
+    found = []
+    for _ in range(2):
+        async for page in odd.pages(cursor):
+            found.append(page)
+            cursor = page.cursor or cursor
+    refused = [one for page in found for one in page.refused]
+    await connector.close()
+
+    assert [event.subject for page in found for event in page.events] == ["1", "3"]
+    assert [event.id for event, _ in refused][:3] == ["outbox/2", "outbox/3", "outbox/4"]
+    assert all("row '" in why and "xxx" not in why for _, why in refused)
+    assert [event.data for event, _ in refused] == [{}] * (4 if shop.engine.dialect.name == "sqlite" else 3)
