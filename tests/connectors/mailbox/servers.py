@@ -13,14 +13,12 @@ import grp
 import ipaddress
 import os
 import pwd
-import re
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -190,6 +188,7 @@ class Handler:
     def __init__(self) -> None:
         self.keeps: Callable[[bytes], None] | None = None
         """Puts what is sent among the sent mails, as some servers do by themselves."""
+        self.user = USER
         self.refuses_nobody = False
         self.signed_in: list[str] = []
         self.got: list[Any] = []
@@ -206,7 +205,7 @@ class Handler:
         return "250 OK"
 
     def authenticate(self, _server: SMTP, _session: Any, _envelope: Any, _mechanism: str, proof: Any) -> AuthResult:
-        good = (proof.login, proof.password) == (USER.encode(), PASSWORD.encode())
+        good = (proof.login, proof.password) == (self.user.encode(), PASSWORD.encode())
         self.signed_in += ["password"] if good else []
         return AuthResult(success=good, handled=False)
 
@@ -310,81 +309,3 @@ def certificate() -> Path:
     )
     path.write_bytes(signed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + secret)
     return path
-
-
-class Wire:
-    """
-    A TCP proxy in a thread of its own that cuts connections where it is told.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.cuts: list[tuple[re.Pattern[bytes], str]] = []
-        """What a client says, and when its connection is cut: `before` the server hears it, or `after` it has answered."""
-        self.said: list[bytes] = []
-        self._to = port
-        self._loop = asyncio.new_event_loop()
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._up.wait()
-
-    def cut(self, pattern: bytes, when: str) -> None:
-        self.cuts.append((re.compile(pattern, re.DOTALL | re.IGNORECASE), when))
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        served = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = served.sockets[0].getsockname()[1]
-        self._up.set()
-        self._loop.run_forever()
-        served.close()
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0.05))  # until what was closed is
-        self._loop.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
-        back = asyncio.create_task(self._pass(theirs, writer))
-        try:
-            with contextlib.suppress(ConnectionError):
-                while data := await reader.read(65536):
-                    self.said.append(data)
-                    cut = next((one for one in self.cuts if one[0].search(data)), None)
-                    if cut is not None:
-                        self.cuts.remove(cut)
-                        if cut[1] == "after":
-                            await self._last(data, reader, ours, back)
-                        writer.transport.abort()
-                        return
-                    ours.write(data)
-                    await ours.drain()
-        finally:
-            back.cancel()
-            writer.close()
-            ours.close()
-
-    async def _last(
-        self, data: bytes, reader: asyncio.StreamReader, ours: asyncio.StreamWriter, back: asyncio.Task[None]
-    ) -> None:
-        """
-        Let the server hear this and whatever belongs to it, and do it; its answer is lost.
-        """
-        back.cancel()
-        ours.write(data)
-        rest = asyncio.create_task(self._pass(reader, ours))
-        await asyncio.sleep(0.5)
-        rest.cancel()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()

@@ -14,6 +14,7 @@ import pytest
 
 from connectors.bench import KEY, NASTY, OTHER_KEY
 from connectors.contract import Delivery
+from connectors.testing_points import point
 from penstock import errors
 from penstock.errors import Invalid
 from penstock.http import Response
@@ -72,6 +73,7 @@ async def test_an_empty_range_gives_no_old_mail(office: Office) -> None:
     assert [event.data["id"] for event in page.events] == ["2@customer.example"]
 
 
+@point(8)
 async def test_a_folder_that_was_made_anew(office: Office) -> None:
     """Another UIDVALIDITY: all of it is read again, the mails are the same events, and new ones are not missed."""
     first = await office.one()
