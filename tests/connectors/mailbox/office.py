@@ -58,13 +58,40 @@ def connect(inward: int, outward: int, *, known: str = PASSWORD, http: Any = Non
 
 
 @dataclass
-class Office:
+class Servers:
     """
-    A mailbox with its servers, and a connection to it.
+    The servers of a mailbox, and what lies in them.
     """
 
     imap: Dovecot
     post: Post
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[IMAPClient]:
+        client = IMAPClient("127.0.0.1", self.imap.port, ssl=False)
+        client.login(USER, PASSWORD)
+        yield client
+        client.logout()
+
+    def folder(self, name: str) -> list[tuple[Any, tuple[bytes, ...]]]:
+        with self.client() as client:
+            client.select_folder(name)
+            found = client.fetch(client.search(), ["BODY.PEEK[]", "FLAGS"]) if client.search() else {}
+            return [
+                (email.message_from_bytes(data[b"BODY[]"], policy=email.policy.default), data[b"FLAGS"])
+                for _, data in sorted(found.items())
+            ]
+
+    def sent(self) -> list[Any]:
+        return [email.message_from_bytes(one.content, policy=email.policy.default) for one in self.post.handler.got]
+
+
+@dataclass
+class Office(Servers):
+    """
+    A mailbox with its servers, and a connection to it.
+    """
+
     box: MailboxConnector
 
     def call(self, key: str = KEY, *, timeout: float = 20.0, fence: Any = None, slot: str = SLOT) -> Call:
@@ -102,25 +129,6 @@ class Office:
         self.imap.deliver(raw or mail())
         [event], _ = await self.read(cursor, 1)
         return event
-
-    @contextlib.contextmanager
-    def client(self) -> Iterator[IMAPClient]:
-        client = IMAPClient("127.0.0.1", self.imap.port, ssl=False)
-        client.login(USER, PASSWORD)
-        yield client
-        client.logout()
-
-    def folder(self, name: str) -> list[tuple[Any, tuple[bytes, ...]]]:
-        with self.client() as client:
-            client.select_folder(name)
-            found = client.fetch(client.search(), ["BODY.PEEK[]", "FLAGS"]) if client.search() else {}
-            return [
-                (email.message_from_bytes(data[b"BODY[]"], policy=email.policy.default), data[b"FLAGS"])
-                for _, data in sorted(found.items())
-            ]
-
-    def sent(self) -> list[Any]:
-        return [email.message_from_bytes(one.content, policy=email.policy.default) for one in self.post.handler.got]
 
     async def write(self, name: str, record: str, text: str = "It left yesterday.", **more: Any) -> Any:
         mode = more.pop("mode", "add")
