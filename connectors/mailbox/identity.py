@@ -9,7 +9,8 @@ import re
 
 STABLE = (b"message-id", b"date", b"from", b"to", b"subject")
 HEAD = 256 * 1024  # bytes that are looked through for headers
-_END = re.compile(rb"\r?\n\r?\n")
+# A mail without headers begins with the empty line.
+_END = re.compile(rb"(?:\A|\r?\n)\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 
 
@@ -24,7 +25,8 @@ def digest(raw: bytes) -> str:
     said = hashlib.sha256()
     for line in _FOLD.sub(b" ", head).splitlines():
         name, _, value = line.partition(b":")
-        if name.strip().lower() in STABLE:
-            said.update(name.strip().lower() + b":" + b" ".join(value.split()) + b"\n")
+        # With space before it, it goes on with a header that a route may have put there.
+        if name.rstrip().lower() in STABLE:
+            said.update(name.rstrip().lower() + b":" + b" ".join(value.split()) + b"\n")
     said.update(hashlib.sha256(body.replace(b"\r\n", b"\n").rstrip()).digest())
     return said.hexdigest()[:32]

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
@@ -129,6 +129,9 @@ def test_the_outline_is_quick() -> None:
 
 
 @given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda end: mail()[:-40] + end))
+@example(b"\n\x00")
+@example(b"\r\n\r\nhello")
+@example(b" From: a@b.example\n\nhello")
 @settings(max_examples=200)
 def test_any_bytes_have_an_identity_and_an_outline(raw: bytes) -> None:
     """Neither ever raises, and an identity is what a route may not change."""
