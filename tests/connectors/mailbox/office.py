@@ -8,21 +8,23 @@ import asyncio
 import contextlib
 import email
 import email.policy
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from imapclient import IMAPClient
 
 from connectors import catalog, open_call, open_source_call
 from connectors.bench import KEY, SLOT
 from connectors.contract import Call
+from connectors.mailbox import inbox
 from connectors.mailbox.connector import MailboxConnector
 from penstock.clock import SystemClock
 from penstock.redaction import Redactor
 from penstock.secrets import Secrets
 from schemas.events import Event
-from tests.connectors.mailbox.servers import PASSWORD, USER, Dovecot, Post
+from tests.connectors.mailbox.servers import PASSWORD, USER, Dovecot, Post, Pretended, dovecot, pretended
 
 QUESTION = """\
 From: Nadia Haddad <nadia@customer.example>
@@ -63,8 +65,8 @@ class Servers:
     The servers of a mailbox, and what lies in them.
     """
 
-    imap: Dovecot
-    post: Post
+    imap: Dovecot | Pretended
+    post: Post | Pretended
 
     @contextlib.contextmanager
     def client(self) -> Iterator[IMAPClient]:
@@ -133,3 +135,27 @@ class Office(Servers):
     async def write(self, name: str, record: str, text: str = "It left yesterday.", **more: Any) -> Any:
         mode = more.pop("mode", "add")
         return await self.box.actions[name].write(record, {"text": text}, mode, self.call(**more))
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
+    """
+    Open an office on the real servers (`dovecot`), or on the pretended ones.
+    """
+    monkeypatch.setattr(inbox, "SLICE", 0.2)
+    with real() if kind == "dovecot" else pretended() as (imap, post):
+        box = connect(imap.port, post.port, forward_to=["boss@acme.example"], scan="3")
+        found = Office(imap, post, box)
+        yield found
+        await box.close()
+        if isinstance(found.post, Post):
+            found.post.stop()  # the one a test put there
+
+
+@contextlib.contextmanager
+def real() -> Iterator[tuple[Dovecot, Post]]:
+    with dovecot() as imap:
+        post = Post()
+        post.start()
+        yield imap, post
+        post.stop()
