@@ -71,7 +71,8 @@ async def _play(
     if bus is not None:
         say(f"Events travel over Kafka at {bus.kafka}, topic {overlay.topic(bus)}.\n")
     async with playing(folder, view, model=model, fast=fast, bus=bus) as played:
-        told = await stories.play(folder / "stories", model=model)
+        with talk().status("A question in Slack, a mail and a new account in the CRM ..."):
+            told = await stories.play(folder / "stories", model=model)
         if as_json:
             emit("demo", **_as_data(played, told), topic=overlay.topic(bus) if bus is not None else None)
         else:

@@ -120,7 +120,7 @@ def stories(console: Console, told: Sequence[Told]) -> None:
     for one in told:
         console.print(Text.assemble((one.title, "bold"), "  ", *_came_to(one)))
         for line in one.lines:
-            console.print(Padding(Text(wording.printable(line)), (0, 0, 0, 1)))
+            console.print(Padding(Text(wording.printable(line)), (0, 1)))
         console.print()
 
 
