@@ -180,13 +180,35 @@ async def test_changes_of_the_time_when_nobody_ran(tmp_path: Path) -> None:
 
 async def test_a_write_whose_answer_is_lost(tmp_path: Path) -> None:
     """
-    What took effect is not empty any more, so nothing is written over it; the answer is paid once.
+    The fields are not empty any more, and that is our doing: the same is set again, and the run says so; paid is once.
     """
     async with journey(tmp_path, SalesforceDouble()) as way:
         way.says()
         way.crm.faults.add(OrgFault(kind="drop-after", match="PATCH "))
         account = way.crm.made("Account", Name="Nadia Bikes")
-        await way.details(account["Id"])
+        [done] = await way.details(account["Id"])
 
+        assert done.run.verdict == "delivered"
         assert (account["Industry"], account["Description"]) == (SAID["industry"], SAID["description"])
-        assert len(way.writes()) == len(way.model.calls) == 1
+        assert {one.state for one in done.writes} == {"done"}
+        assert len(way.model.calls) == 1
+        assert len(way.writes()) == 2
+
+
+async def test_a_write_whose_answer_is_lost_and_a_person(tmp_path: Path) -> None:
+    """
+    What somebody has changed since then is left as it is; the rest is ours, and the run says that it was set.
+    """
+    async with journey(tmp_path, SalesforceDouble()) as way:
+        way.says()
+        way.crm.faults.add(OrgFault(kind="drop-after", match="PATCH "))
+        account = way.crm.made("Account", Name="Nadia Bikes")
+        async with asyncio.timeout(WITHIN):
+            while not account["Industry"]:
+                await asyncio.sleep(LOOK_EVERY)
+        way.crm.change(account, Description="Written by a person.")
+        done, _ = await way.details(account["Id"], 2)
+
+        assert done.run.verdict == "delivered"
+        assert (account["Industry"], account["Description"]) == (SAID["industry"], "Written by a person.")
+        assert len(way.model.calls) == 1
