@@ -5,7 +5,7 @@ The writes of a run: each a step of the ledger, safe to meet again after a crash
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from connectors import open_call
 from connectors.contract import Action, Call, Connector, Written
 from engine.approving import APPROVED, ASKED, Approving
 from engine.changes import CHANGED, Before, Changes
+from engine.doubts import still_ours, with_fields
 from engine.echoes import value_hash
 from engine.gates import Gates
 from engine.lookups import Lookups, through
@@ -134,8 +135,9 @@ class Delivering:
                             answer,
                             probing,
                             newer,
+                            detail,
                             ends=ends,
-                            changed=delivery.step in changed,
+                            changed=changed,
                             again=before.again,
                         )
                 if delivery.show_progress and kept["outcome"] in ("skipped", "superseded"):
@@ -185,9 +187,10 @@ class Delivering:
         answer: Answer,
         probing: str | None,
         newer: Newer | None,
+        detail: RunDetail | None,
         *,
         ends: bool,
-        changed: bool,
+        changed: Collection[str],
         again: bool,
     ) -> tuple[Outcome, Ending | None]:
         scope = self._plan.scope(event, answer, claim.burst)
@@ -200,7 +203,7 @@ class Delivering:
         if newer is not None and (delivery.connection, record) in newer.targets:
             why = f"{delivery.step}: run {newer.run[:8]} of the same lane is newer, and wrote to it before"
             return {"outcome": "superseded", "why": why}, None
-        if changed:
+        if delivery.step in changed:
             return _skipped(delivery, CHANGED)
         if not delivery.wanted(scope):
             return _skipped(delivery, "`when` was not true")
@@ -208,9 +211,11 @@ class Delivering:
             target = f"{delivery.connection}.{action.reads}"
             found = await self._lookups.read(target, record, 1, run=claim.run, probing=probing, fresh=True)
             scope["record"] = found[0]
-        if delivery.unwanted(scope):
+        lost = still_ours(detail, claim.generation, delivery.step, scope.get("record")) if delivery.fields else {}
+        unwanted = delivery.unwanted(scope)
+        if unwanted and not lost:
             return _skipped(delivery, "`unless` was true for the record as it is now")
-        args = delivery.render(scope)
+        args = with_fields(None if unwanted else delivery.render(scope), lost)
         if args is None:
             return _skipped(delivery, "no field was left to set")
         self._gates.check(f"connection:{delivery.connection}", probing=probing)

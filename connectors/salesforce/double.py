@@ -149,6 +149,7 @@ class SalesforceDouble(Double):
             "IsDeleted",
             "AccountId",
             "Subject",
+            "Title",
         }
         if missing := [one for one in columns if one.partition(".")[0] not in known and "." not in one]:
             raise Refusal(400, [{"message": f"No such column '{missing[0]}'", "errorCode": "INVALID_FIELD"}])
