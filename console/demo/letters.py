@@ -10,6 +10,7 @@ from email.policy import SMTP
 CUSTOMER, NAME = "ines@nadia.example", "Ines Carvalho"
 FIRST, ANSWER, SECOND, AWAY = "1@nadia.example", "2@acme.example", "3@nadia.example", "4@nadia.example"
 """Message-IDs: a question, an agent's answer, the next question, and a machine that says who is away."""
+WRITTEN = "Tue, 24 Nov 2026 09:12:00 +0100"
 BEFORE = (FIRST, ANSWER)
 SUBJECT = "Brackets for order 4711"
 
@@ -17,6 +18,7 @@ SUBJECT = "Brackets for order 4711"
 def _mail(number: str, text: str, *, sender: str, to: str, subject: str, answers: tuple[str, ...] = ()) -> EmailMessage:
     mail = EmailMessage(policy=SMTP)
     mail["From"], mail["To"], mail["Subject"], mail["Message-ID"] = sender, to, subject, f"<{number}>"
+    mail["Date"] = WRITTEN
     if answers:
         mail["In-Reply-To"], mail["References"] = f"<{answers[-1]}>", " ".join(f"<{one}>" for one in answers)
     mail.set_content(text)

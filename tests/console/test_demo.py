@@ -5,6 +5,7 @@ The demo, and what can be read of it afterwards.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -132,6 +133,22 @@ def test_runs_are_listed_and_narrowed(played: tuple[dict[str, Any], Path], capsy
 
     assert Exit.OK == front.run(["runs", "--state", str(state)])
     assert "ticket-summary" in capsys.readouterr().out
+
+
+def test_a_narrow_terminal_keeps_what_matters(played: tuple[dict[str, Any], Path]) -> None:
+    """
+    The long record of a mail and the reason give way; run, pipeline and verdict stand there whole.
+    """
+    _, state = played
+    words = [sys.executable, "-m", "penstock", "runs", "--pipeline", "mail-draft", "--state", str(state / "stories")]
+    narrow = {**os.environ, "COLUMNS": "80"}
+    lines = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=narrow).stdout.splitlines()
+
+    assert ["run", "time", "(UTC)", "pipeline", "record", "verdict", "cost", "why"] == lines[0].split()
+    for line, verdict in zip(lines[1:], ("filtered", "delivered"), strict=True):
+        run, *_, pipeline, record, said, cost = line.split()[:7]
+        assert (8, "mail-draft", True, verdict, "$0") == (len(run), pipeline, record.endswith("…"), said, cost)
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_run_is_shown_on_one_sheet(played: tuple[dict[str, Any], Path], capsys: pytest.CaptureFixture[str]) -> None:
