@@ -22,6 +22,7 @@ from connectors.settings import Settled
 from connectors.tokens import OAuth2Rule
 from penstock import errors
 from penstock.clock import Clock, utc
+from penstock.destinations import Reach
 from penstock.http import Response
 from penstock.redaction import LIVE, MASK, spellings
 from penstock.retry import parse_retry_after
@@ -131,9 +132,12 @@ class Edge:
         budget: Budget,
         clock: Clock,
         ready: Callable[[], Awaitable[None]] | None = None,
+        reach: Callable[[], Reach | None] = lambda: None,
     ) -> None:
         self.ready = ready
         """What has to be done before a request has its headers."""
+        self.reach = reach
+        """How far requests may go, and with which certificates; None where nothing was said of that."""
         self.base_url = base_url
         self.budget = budget
         self._headers = headers
@@ -253,7 +257,7 @@ def _echoes(secrets: tuple[str, ...]) -> list[bytes]:
     """
     Return every spelling in which a system may repeat *secrets*, the longest first.
     """
-    alone = {form for secret in secrets for form in (secret, secret.rpartition(" ")[2])}
+    alone = {form for secret in secrets for form in (secret, secret if "\n" in secret else secret.rpartition(" ")[2])}
     found = {form for secret in alone if len(secret) >= ECHOED for form in spellings(secret) if len(form) >= ECHOED}
     return sorted((form.encode() for form in found), key=len, reverse=True)
 

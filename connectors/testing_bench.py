@@ -158,8 +158,17 @@ class OnBench(Portrait):
             metafunc.parametrize("each_action", self.names("actions") or [NONE])
         if "each_source" in metafunc.fixturenames:
             metafunc.parametrize("each_source", self.names("sources") or [NONE])
+        hazards = HAZARDS
+        if "each_approval" in metafunc.fixturenames:
+            names = self._approvals()
+            metafunc.parametrize("each_approval", names or [NONE])
+            hazards = HAZARDS if names else HAZARDS[:1]
         if "hazard" in metafunc.fixturenames:
-            metafunc.parametrize("hazard", HAZARDS, ids=[_named(fault) for fault in HAZARDS])
+            metafunc.parametrize("hazard", hazards, ids=[_named(fault) for fault in hazards])
+
+    def _approvals(self) -> list[str]:
+        actions = catalog.spec(self.name, self.settings(PRETENDED)).actions
+        return sorted(name for name, action in actions.items() if action.approval)
 
     def text_action(self, bench: Bench) -> Action:
         """

@@ -72,6 +72,10 @@ class Portrait(ABC):
     """An action whose writes the system tells us of, where that with a text is told of as another record or not at all."""
     given: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What each other action writes here, as `Action.write` takes it."""
+    untold: ClassVar[Mapping[str, str]] = {}
+    """Actions of which nobody can tell whether they took effect once an answer was lost, and why: not tried again."""
+    patience: ClassVar[float] = 0.6
+    """Seconds one try of a write may take where it is tried again and again."""
     lookup: ClassVar[str] = ""
     """A lookup of one record."""
     listing: ClassVar[str] = ""
@@ -138,6 +142,12 @@ class Portrait(ABC):
         Return the main text of what `lookup` gives.
         """
         raise NotImplementedError
+
+    def seen(self, text: str) -> str:
+        """
+        Return what a lookup gives of *text*: all of it, but for what a connector leaves out on purpose.
+        """
+        return text
 
     def written(self, double: Any, record: str) -> list[str]:
         """

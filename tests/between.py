@@ -67,6 +67,13 @@ class Between:
         """
         self.troubles.append(trouble)
 
+    def hangs_up(self, pattern: bytes, when: Literal["before", "after"]) -> None:
+        """
+        Hang up once a client says that: before the server hears it, or after it has answered.
+        """
+        kind: Kind = "drop-before" if when == "before" else "drop-after"
+        self.fails(Trouble(kind=kind, match=re.compile(pattern, re.DOTALL | re.IGNORECASE)))
+
     def cut(self) -> None:
         """
         Cut every connection now.

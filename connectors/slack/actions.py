@@ -5,18 +5,21 @@ What we write in Slack.
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from connectors.contract import Action, ActionSpec, Approval, Call, Decision, Progress, WriteMode, Written
 from connectors.slack.client import Slack
 from connectors.slack.declaration import ACTIONS
-from connectors.slack.threads import WAIT, Threads
-from connectors.slack.words import channel_of, escaped, place
+from connectors.slack.threads import WAIT, Threads, editable
+from connectors.slack.words import channel_of, escaped, in_bytes, pieces, place
 from penstock.errors import NotFound, Rejected
 
 TIMEOUT = 20.0  # seconds
-SECTION = 2_900  # characters of one block
+SECTION = 2_900  # bytes of one block; Slack takes 3,000 characters
+SECTIONS = 4  # of one message: its blocks are refused from about 13,000 characters together, github.com/slackapi/bolt-js/issues/2509
 EDITABLE = 2_900  # characters a form takes
 
 
@@ -81,7 +84,10 @@ class Actions:
             if earlier is not None:
                 if earlier.get("text") == escaped(text):
                     return Written(remote_id=f"{channel}/{earlier['ts']}", version=str(earlier["ts"]), already=True)
-                return await self._threads.change(channel, str(earlier["ts"]), text, call, state="done")
+                if editable(text):
+                    return await self._threads.change(channel, str(earlier["ts"]), text, call, state="done")
+                with suppress(NotFound):
+                    await self._threads.remove(channel, str(earlier["ts"]), call)
         return await self._threads.answer(channel, thread, text, call)
 
     async def _post(self, record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
@@ -112,7 +118,9 @@ class Actions:
 
     async def _update(self, record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
         channel, ts = place(record)
-        return await self._threads.change(channel, ts, _text(args), call, state="done")
+        text = _text(args)
+        blocks = None if editable(text) else _sections("penstock_text", text)
+        return await self._threads.change(channel, ts, text, call, state="done", blocks=blocks)
 
     async def _react(self, record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
         channel, ts = place(record)
@@ -166,7 +174,7 @@ class Actions:
         says = _decided(decision)
         blocks = [_section("penstock_closed", f"{_where(channel, thread)}\n{says}")]
         if decision is not None and decision.choice == "approve" and decision.text is not None:
-            blocks.append(_section("penstock_sent", escaped(decision.text)[:SECTION]))
+            blocks.append(_section("penstock_sent", escaped(decision.text, SECTION, in_bytes)))
         await self._threads.change(*known, says, call, state="draft", blocks=blocks)
 
     def _room(self) -> str:
@@ -187,16 +195,26 @@ def _where(channel: str, thread: str) -> str:
 
 
 def _waiting(channel: str, thread: str, text: str, key: str) -> list[dict[str, Any]]:
-    shown = escaped(text)
-    parts = [shown[start : start + SECTION] for start in range(0, len(shown), SECTION)]
     buttons = [_button("approve", "Approve", key, style="primary"), _button("discard", "Discard", key, style="danger")]
     if len(text) <= EDITABLE:
         buttons.insert(1, _button("edit", "Edit", key))
     return [
         _section("penstock_about", f"*Draft* · {_where(channel, thread)}"),
-        *(_section(f"penstock_draft_{number}", part) for number, part in enumerate(parts)),
+        *_sections("penstock_draft", text),
         {"type": "actions", "block_id": "penstock_buttons", "elements": buttons},
     ]
+
+
+def _sections(block: str, text: str) -> list[dict[str, Any]]:
+    """
+    Return *text* as blocks; what Slack cannot show is named.
+    """
+    parts = [*pieces(text, SECTION, in_bytes)]
+    shown = [_section(f"{block}_{number}", part) for number, part in enumerate(parts[:SECTIONS])]
+    if len(parts) > SECTIONS:
+        more = sum(len(html.unescape(part)) for part in parts[SECTIONS:])
+        shown.append(_section(f"{block}_more", f"_{more:,} characters more than Slack can show here: see the run._"))
+    return shown
 
 
 def _section(block: str, text: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ ACTIONS: Mapping[str, ActionSpec] = {
         "reply",
         "Answer in the thread of the record.",
         modes=("add", "replace-own"),
-        emits=frozenset({"message.posted", "message.edited"}),
+        emits=frozenset({"message.posted", "message.edited", "message.deleted"}),
         progress=True,
     ),
     "post": _text_action("post", "Write a message into the channel whose id the record is."),

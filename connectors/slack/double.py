@@ -31,7 +31,9 @@ SIGNED = Verify(
     header="x-slack-signature",
     timestamp=Stamp(header="x-slack-request-timestamp", form="unix"),
 )
-LONGEST = 40_000  # characters of a message
+LONGEST = 40_000  # characters of a new message
+EDITED = 4_000  # bytes of one that is changed
+SECTION, BLOCKS = 3_000, 13_000  # characters of one block, and of all
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -135,11 +137,15 @@ class SlackDouble(Double):
 
     def _chat_update(self, words: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         _bounded(words)
+        if len(str(words.get("text") or "").encode()) > EDITED:
+            raise _Wrong("msg_too_long")
         message = self._message(words, words.get("ts"))
         if message.get("bot_id") != BOT:
             raise _Wrong("cant_update_message")
         before = dict(message)
         message |= {name: words[name] for name in ("text", "metadata", "blocks") if words.get(name)}
+        if words.get("blocks") == []:
+            message.pop("blocks", None)
         self._changed(str(words["channel"]), message, before)
         return {"channel": words["channel"], "ts": message["ts"], "text": message["text"]}, True
 
@@ -325,6 +331,11 @@ def _bounded(words: Mapping[str, Any]) -> None:
         raise _Wrong("no_text")
     if len(str(words.get("text") or "")) > LONGEST:
         raise _Wrong("msg_too_long")
+    sections = [len(block["text"]["text"]) for block in words.get("blocks") or () if block["type"] == "section"]
+    if max(sections, default=0) > SECTION:
+        raise _Wrong("invalid_blocks")
+    if sum(sections) > BLOCKS:
+        raise _Wrong("msg_blocks_too_long")
 
 
 def _buttons(message: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from connectors.contract import Call, Written
 from connectors.slack.client import Slack
 from connectors.slack.events import MARK
-from connectors.slack.words import escaped
+from connectors.slack.words import EDITED, escaped, in_bytes
 from penstock.errors import NotFound, Unavailable, UnknownOutcome
 
 State = Literal["progress", "done", "draft"]
@@ -22,6 +23,8 @@ PAGE = 200  # messages
 PAGES = 50  # of one thread or channel that are looked through
 KNOWN = 2_000  # placeholders and drafts whose place is remembered
 WAIT = "⏳ An answer is being written …"
+_AS_IT_STANDS = {"parse": "none", "link_names": False}
+"""Nothing becomes a mention or a link: `chat.update` would, unless told."""
 
 
 class Threads:
@@ -50,7 +53,7 @@ class Threads:
             metadata=_metadata(call, state),
             unfurl_links=False,
             unfurl_media=False,
-            link_names=False,
+            **_AS_IT_STANDS,
         )
         return self._written(channel, answer, call.key, state)
 
@@ -58,29 +61,32 @@ class Threads:
         self, channel: str, ts: str, text: str, call: Call, *, state: State, blocks: Any = None
     ) -> Written:
         """
-        Let a message of ours say something else.
+        Let a message of ours say something else, in *blocks* where its text is longer than `EDITED`.
         """
         answer = await self._slack.tell(
             "chat.update",
             call,
             channel=channel,
             ts=ts,
-            text=escaped(text),
-            blocks=blocks,
+            text=escaped(text, EDITED, in_bytes),
+            blocks=blocks or [],  # those it had stay, unless none are given
             metadata=_metadata(call, state),
+            **_AS_IT_STANDS,
         )
         return self._written(channel, answer, call.key, state)
 
     async def answer(self, channel: str, thread: str | None, text: str, call: Call) -> Written:
         """
         Let the placeholder with the key of *call* become the answer, or post it where there is none.
+
+        A new message may be longer than a changed one: a long answer takes the placeholder's place.
         """
         known = self._places.pop(call.key, None)
         if known is not None:
-            try:
-                return await self.change(*known, text, call, state="done")
-            except NotFound:
-                pass  # somebody deleted the placeholder
+            with suppress(NotFound):  # somebody deleted the placeholder
+                if editable(text):
+                    return await self.change(*known, text, call, state="done")
+                await self.remove(*known, call)
         return await self.post(channel, thread, text, call, state="done")
 
     async def remove(self, channel: str, ts: str, call: Call) -> None:
@@ -159,6 +165,13 @@ class Threads:
         self._places[key] = (channel, ts)
         while len(self._places) > KNOWN:
             self._places.popitem(last=False)
+
+
+def editable(text: str) -> bool:
+    """
+    Say whether a message can be changed to say the whole *text*.
+    """
+    return in_bytes(escaped(text)) <= EDITED
 
 
 def _metadata(call: Call, state: State) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Drafts: what a person said first holds, whenever it comes, and the run goes on.
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ledger.returning import Return
@@ -143,6 +145,17 @@ async def test_nobody_said_anything_in_time(book, site, drafted):
     assert picked.claim.run == claim.run
     assert (await book.draft(KEY)).choice == "expired"
     assert await book.decide_draft(KEY, "approve", person="U1") == "late"
+
+
+async def test_a_draft_expires_while_its_run_goes_aside(book, site, drafted):
+    """Whoever comes first, the run goes on: it is never left standing with a draft nobody can decide on."""
+    other = await beside(book)
+    claims = [await drafted(f"{number}", key=f"{number}" * 64, lasts=1_000, aside=False) for number in range(8)]
+    await site.clock.advance(1)
+    stepping_aside = [book.aside(claim, "approval", BODY, why="waits") for claim in claims]
+    await asyncio.gather(*stepping_aside[:4], other.expire_drafts(), *stepping_aside[4:])
+
+    assert {await state(book, claim) for claim in claims} == {("waiting", "decided")}
 
 
 async def test_a_lane_goes_on_meanwhile(book, site, drafted):

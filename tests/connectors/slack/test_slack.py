@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import html
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -368,12 +369,75 @@ async def test_a_reply_stands_in_the_thread(bench: Bench) -> None:
     assert written.remote_id == f"C0SUPPORT1/{said['ts']}"
 
 
-async def test_a_long_answer_fits(bench: Bench) -> None:
-    """Slack takes 40,000 characters; a longer text is cut and says so."""
-    record = bench.question()
-    await bench.reply(record, "x" * 100_000)
+LONG = "Ünï & <co>\n" * 500
+"""Longer than a message may become, not than a new one may be."""
 
-    assert bench.answers(record)[0].endswith("[…]")
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "&" * 30_000, "é" * 39_500])
+async def test_an_answer_that_is_too_long_is_cut_and_says_so(bench: Bench, text: str) -> None:
+    """Slack takes 40,000 characters, as they are sent; no character is torn apart."""
+    record = bench.question()
+    await bench.reply(record, text)
+    said = bench.answers(record)[0]
+
+    assert said.endswith(" […]")
+    assert len(said) > 38_000
+    assert html.unescape(said).rstrip(" […]").strip(text[0]) == ""
+
+
+async def test_a_long_answer_takes_the_place_of_its_placeholder(bench: Bench) -> None:
+    """A message cannot be changed to say so much: the whole answer is posted, and the placeholder is gone."""
+    record = bench.question()
+    progress = bench.connector.actions["reply"].progress
+    assert progress
+    await progress.show(record, bench.call())
+    written = await bench.reply(record, LONG)
+
+    assert [html.unescape(said) for said in bench.answers(record)] == [LONG]
+    find = bench.connector.actions["reply"].find
+    assert find
+    found = await find(record, "add", bench.call())
+    assert found is not None
+    assert found.remote_id == written.remote_id
+
+
+async def test_a_long_answer_takes_the_place_of_the_one_before(bench: Bench) -> None:
+    """`replace-own` leaves one answer, however long each is."""
+    record = bench.question()
+    action = bench.connector.actions["reply"]
+    for number, text in enumerate(["one", LONG, LONG + "more", "short"]):
+        await action.write(record, {"text": text}, "replace-own", bench.call(str(number) * 64))
+        assert [html.unescape(said) for said in bench.answers(record)] == [text]
+
+
+async def test_a_long_update_is_shown_in_blocks(bench: Bench) -> None:
+    """As much as Slack shows; what it does not show is named, and a short text later stands alone."""
+    record = bench.question()
+    written = await bench.reply(record)
+    assert written.remote_id
+    update = bench.connector.actions["update"]
+    message = bench.double.channels["C0SUPPORT1"][-1]
+    await update.write(written.remote_id, {"text": LONG}, "add", bench.call(OTHER_KEY))
+    whole = "".join(html.unescape(block["text"]["text"]) for block in message["blocks"])
+    await update.write(written.remote_id, {"text": LONG * 10}, "add", bench.call(OTHER_KEY))
+    last = message["blocks"][-1]["text"]["text"]
+    await update.write(written.remote_id, {"text": "short"}, "add", bench.call(OTHER_KEY))
+
+    assert whole == LONG
+    assert "characters more" in last
+    assert "blocks" not in message
+
+
+async def test_a_long_draft_is_shown_as_far_as_it_goes(bench: Bench) -> None:
+    """It is sent whole, and says that it is not shown whole."""
+    record = bench.question()
+    await bench.connector.actions["approval"].write(record, {"text": LONG * 5}, "add", bench.call())
+    blocks = bench.double.channels["C0REVIEW01"][-1]["blocks"]
+    shown = "".join(html.unescape(b["text"]["text"]) for b in blocks if b["block_id"].startswith("penstock_draft_"))
+    told = next(b["text"]["text"] for b in blocks if b["block_id"] == "penstock_draft_more")
+    left = int(told.split()[0].strip("_").replace(",", ""))
+
+    assert len(shown) - len(html.unescape(told)) + left == len(LONG * 5)
 
 
 FAULTS = [
