@@ -14,4 +14,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors(include_url=False, include_input=False, include_context=False)
         return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)[:300]
+    if isinstance(error, KeyError):
+        return f"{error} is not known"
     return str(error)[:300] or type(error).__name__

@@ -28,10 +28,12 @@ from connectors.contract import (
     WriteMode,
     Written,
 )
-from connectors.salesforce.changes import TOPIC, Org, _plain
+from connectors.salesforce.changes import TOPIC, Org
 from connectors.salesforce.client import Client
 from connectors.salesforce.declaration import spec, word
+from connectors.salesforce.facts import plain
 from connectors.salesforce.pubsub import Subscription
+from connectors.salesforce.queries import asked
 from connectors.settings import Settled
 from penstock.clock import Clock
 from penstock.errors import AuthFailed, Crowded, EdgeError, NotFound, Rejected, Unavailable, UnknownOutcome
@@ -172,7 +174,7 @@ class SalesforceConnector:
             raise NotFound(f"there is no {name} {by!r}")
         record = answer["records"][0]
         found = {"id": record["Id"], "modified": record["SystemModstamp"]}
-        return [found | {field: _plain(record.get(field)) for field in fields}]
+        return [found | {field: plain(record.get(field)) for field in fields}]
 
     async def _queried(self, rule: Mapping[str, Any], by: str, call: Call, most: int) -> list[Record]:
         columns = ", ".join(dict.fromkeys(rule["fields"].values()))
@@ -182,13 +184,8 @@ class SalesforceConnector:
             f"ORDER BY {newest} DESC LIMIT {min(max(1, most), MOST)}",
             by,
         )
-        answer = await self._client.ask(
-            lambda salesforce: salesforce.query(query), call, what=f"query {rule['object']}"
-        )
-        return [
-            {ours: _plain(_at(record, theirs)) for ours, theirs in rule["fields"].items()}
-            for record in answer["records"]
-        ]
+        found = await asked(self._client, query, call, what=f"query {rule['object']}")
+        return [{ours: plain(_at(record, theirs)) for ours, theirs in rule["fields"].items()} for record in found]
 
     # ---- actions ----------------------------------------------------------------------------------
 

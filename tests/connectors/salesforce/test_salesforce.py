@@ -24,11 +24,11 @@ from connectors.bench import KEY, NASTY, OTHER_KEY, SLOT
 from connectors.contract import Call, Delivery
 from connectors.double import serving
 from connectors.salesforce import changes as changes_module
-from connectors.salesforce.changes import flat
 from connectors.salesforce.client import Guard
 from connectors.salesforce.connector import SalesforceConnector
 from connectors.salesforce.double import CLIENT, SECRET, SalesforceDouble
 from connectors.salesforce.double_stream import FIELDS_OF, TOKEN, USER
+from connectors.salesforce.facts import flat
 from connectors.salesforce.pubsub import changed_fields
 from connectors.settings import SettingError
 from penstock import errors
@@ -113,7 +113,8 @@ class Org:
         return found, cursor
 
     async def start(self, source: str = "changes") -> bytes | None:
-        return (await self.read(None, source=source, pages=1))[1]
+        pages = 2 if source == "changes" else 1  # when it begins, and the first keep-alive
+        return (await self.read(None, source=source, pages=pages))[1]
 
     async def fault(self, **fault: Any) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
