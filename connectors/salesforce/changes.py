@@ -28,6 +28,7 @@ from connectors.salesforce.facts import OVERLAP
 from connectors.salesforce.pubsub import Batch, Change, Stale, Subscription
 from connectors.salesforce.queries import asked
 from penstock.clock import Clock, utc
+from penstock.errors import AuthFailed
 from schemas.events import Event
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,18 @@ class Org:
         if cursor is None:
             yield Page(cursor=_place(None, now))
         try:
-            if cursor is None or held["replay"]:
-                replay = base64.b64decode(held["replay"]) if held["replay"] else None
-                async for page in self._subscribed(replay, call, opened):
+            async for page in self._after(held["replay"], since, call, opened, new=cursor is None):
+                yield page
+        except AuthFailed:
+            self.client.forget()
+            raise
+
+    async def _after(
+        self, replay: str | None, since: datetime, call: Call, opened: Callable[[Call], Any], *, new: bool
+    ) -> AsyncIterator[Page]:
+        try:
+            if new or replay:
+                async for page in self._subscribed(base64.b64decode(replay) if replay else None, call, opened):
                     yield page
                 return
         except Stale:

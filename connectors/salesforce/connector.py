@@ -33,7 +33,7 @@ from connectors.salesforce.client import Client
 from connectors.salesforce.declaration import spec, word
 from connectors.salesforce.facts import plain
 from connectors.salesforce.pubsub import Subscription
-from connectors.salesforce.queries import asked
+from connectors.salesforce.queries import access, asked, who_we_are
 from connectors.settings import Settled
 from penstock.clock import Clock
 from penstock.errors import AuthFailed, Crowded, EdgeError, NotFound, Rejected, Unavailable, UnknownOutcome
@@ -108,7 +108,7 @@ class SalesforceConnector:
         """
         started = self._clock.monotonic()
         try:
-            who = await self._client.ask(_who, call, what="userinfo")
+            who = await self._client.ask(who_we_are, call, what="userinfo")
         except AuthFailed as error:
             return Health(state="auth", detail=str(error))
         except Unavailable as error:
@@ -138,7 +138,7 @@ class SalesforceConnector:
             yield page
 
     async def _subscription(self, call: Call) -> Subscription:
-        who, token, instance = await self._client.ask(_access, call, what="userinfo")
+        who, token, instance = await self._client.ask(access, call, what="userinfo")
         return Subscription(
             target=self._settings["pubsub"],
             token=token,
@@ -291,7 +291,7 @@ class SalesforceConnector:
 
     async def _we(self, call: Call) -> str:
         if self.acts_as is None:
-            who = await self._client.ask(_who, call, what="userinfo")
+            who = await self._client.ask(who_we_are, call, what="userinfo")
             self.acts_as = str(who.get("user_id") or "") or None
         if self.acts_as is None:
             raise Unavailable("userinfo: Salesforce does not say who we are")
@@ -315,20 +315,6 @@ def open(settled: Settled, *, http: Http, clock: Clock) -> SalesforceConnector: 
     """
     del http
     return SalesforceConnector(settled, clock)
-
-
-def _who(salesforce: Salesforce) -> Mapping[str, Any]:
-    url = f"https://{salesforce.sf_instance}/services/oauth2/userinfo"
-    found = salesforce._call_salesforce("GET", url).json()  # noqa: SLF001  # it has no public way to this address
-    return found if isinstance(found, Mapping) else {}
-
-
-def _access(salesforce: Salesforce) -> tuple[Mapping[str, Any], str, str]:
-    """
-    Return who we are, a token that was just taken, and whose it is.
-    """
-    who = _who(salesforce)
-    return who, str(salesforce.session_id), f"https://{salesforce.sf_instance}"
 
 
 def _id(record: str) -> str:

@@ -61,7 +61,10 @@ class SalesforceDouble(Double, Streaming):
         if asked.path.endswith("/oauth2/token"):
             return "anybody"
         self.used += 1
-        return None if self.refuses or asked.headers.get("authorization") != f"Bearer {TOKEN}" else USER
+        known = asked.headers.get("authorization") == f"Bearer {TOKEN}" and not self.refuses and not self.over
+        if not known and asked.path.endswith("/userinfo"):
+            raise Refusal(403, "Bad_OAuth_Token")
+        return USER if known else None
 
     def refused(self) -> Refusal:
         return Refusal(401, [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}])
@@ -81,6 +84,7 @@ class SalesforceDouble(Double, Streaming):
         given = base64.b64decode(asked.headers.get("authorization", "").removeprefix("Basic ")).decode()
         if given != f"{CLIENT}:{SECRET}":
             raise Refusal(400, {"error": "invalid_client", "error_description": "invalid client credentials"})
+        self.over = False
         return Answered(
             body={"access_token": TOKEN, "instance_url": "https://acme.my.salesforce.com", "token_type": "Bearer"}
         )
