@@ -115,12 +115,12 @@ class Shop:
         return self.connector.sources[source].read(cursor, call)
 
 
-def connect(url: str, *, clock: Clock | None = None, **settings: Any) -> SqlConnector:
+def connect(url: str, *, clock: Clock | None = None, secrets: Secrets | None = None, **settings: Any) -> SqlConnector:
     given = {"url": "${env:WAREHOUSE}", "lookups": LOOKUPS, "sources": {"outbox": OUTBOX, "changes": CHANGES}}
     found = catalog.open(
         "sql",
         given | settings,
-        secrets=Secrets({"WAREHOUSE": url}),
+        secrets=secrets or Secrets({"WAREHOUSE": url}),
         http=None,  # type: ignore[arg-type]  # it speaks no HTTP
         clock=clock or SystemClock(),
     )
