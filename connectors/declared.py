@@ -163,7 +163,7 @@ class DeclaredConnector:
         started = self._clock.monotonic()
         try:
             body, headers = await self._whoami(call)
-        except AuthFailed as error:
+        except (AuthFailed, Rejected) as error:  # who may not ask who they are may do nothing
             return Health(state="auth", detail=str(error))
         except Unavailable as error:
             there = error.retry_after is not None or isinstance(error, Crowded)

@@ -27,7 +27,7 @@ Fault = tuple[Mapping[str, Any], type[Exception]]
 """How the system fails, and what that is to us."""
 READ_FAULTS: tuple[Fault, ...] = (
     ({"kind": "status", "status": 401}, errors.AuthFailed),
-    ({"kind": "status", "status": 403}, errors.AuthFailed),
+    ({"kind": "status", "status": 403}, errors.Rejected),
     ({"kind": "status", "status": 404}, errors.NotFound),
     ({"kind": "status", "status": 409}, errors.Conflict),
     ({"kind": "status", "status": 418}, errors.Rejected),

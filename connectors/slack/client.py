@@ -54,14 +54,12 @@ _AUTH = frozenset(
         "token_revoked",
         "token_expired",
         "account_inactive",
-        "missing_scope",
-        "no_permission",
         "not_allowed_token_type",
         "org_login_required",
-        "ekm_access_denied",
         "team_access_not_granted",
     ]
 )
+"""Of the token. What an app may not do to one channel (`missing_scope`, `no_permission`) is refused, and stops no other."""
 _GONE = frozenset(
     [
         "channel_not_found",
@@ -176,7 +174,7 @@ class Slack:
             if wait is not None:
                 budget.pause(wait)
             return Unavailable(said, retry_after=wait)
-        if code in _AUTH or status in (401, 403):
+        if code in _AUTH or status == 401:
             return AuthFailed(said)
         if code in _GONE or status == 404:
             return NotFound(said)

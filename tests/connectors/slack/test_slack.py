@@ -443,6 +443,10 @@ async def test_a_long_draft_is_shown_as_far_as_it_goes(bench: Bench) -> None:
 FAULTS = [
     ({"kind": "status", "status": 401}, errors.AuthFailed),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "token_revoked"}}, errors.AuthFailed),
+    ({"kind": "status", "status": 403}, errors.Rejected),  # as of one channel: it stops no other
+    ({"kind": "status", "status": 200, "body": {"ok": False, "error": "missing_scope"}}, errors.Rejected),
+    ({"kind": "status", "status": 200, "body": {"ok": False, "error": "no_permission"}}, errors.Rejected),
+    ({"kind": "status", "status": 200, "body": {"ok": False, "error": "ekm_access_denied"}}, errors.Rejected),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "channel_not_found"}}, errors.NotFound),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "is_archived"}}, errors.Rejected),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "internal_error"}}, errors.UnknownOutcome),
