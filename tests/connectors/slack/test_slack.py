@@ -643,6 +643,78 @@ async def test_a_placeholder_somebody_deleted(bench: Bench) -> None:
     assert bench.answers(record) == ["It left yesterday."]
 
 
+async def shown(bench: Bench, record: str, key: str = KEY) -> None:
+    progress = bench.connector.actions["reply"].progress
+    assert progress
+    await progress.show(record, bench.call(key))
+
+
+async def test_a_placeholder_whose_answer_was_lost(bench: Bench) -> None:
+    """It is looked for before anything is written, and becomes the answer: it does not stay for ever."""
+    record = bench.question()
+    await bench.fault(kind="drop-after", match="postMessage")
+    with pytest.raises(errors.UnknownOutcome):
+        await shown(bench, record)
+    await bench.reply(record)
+
+    assert ["It left yesterday."] == bench.answers(record)
+
+
+async def test_an_answer_behind_a_placeholder_is_found(bench: Bench) -> None:
+    """Another process wrote the answer and left the placeholder: there is an answer, and no second one is written."""
+    record = bench.question()
+    await shown(bench, record)
+    other = Bench(bench.double, bench.url, connect(f"{bench.url}/api"))
+    await bench.fault(kind="drop-after", match="postMessage")
+    with pytest.raises(errors.UnknownOutcome):
+        await other.reply(record)
+    find = bench.connector.actions["reply"].find
+    assert find
+    found = await find(record, "add", bench.call())
+    await other.connector.close()
+
+    assert found is not None
+    assert "It left yesterday." == bench.answers(record)[-1]
+
+
+@pytest.mark.parametrize("second", ["It left yesterday.", "It arrived.", "long " * 2_000])
+async def test_no_placeholder_stays_beside_an_answer_that_is_replaced(bench: Bench, second: str) -> None:
+    """The answer of before is what changes, or stays as it is; the placeholder goes."""
+    record = bench.question()
+    reply = bench.connector.actions["reply"]
+    await reply.write(record, {"text": "It left yesterday."}, "replace-own", bench.call())
+    await shown(bench, record, OTHER_KEY)
+    await reply.write(record, {"text": second}, "replace-own", bench.call(OTHER_KEY))
+
+    assert [second] == bench.answers(record)
+
+
+async def test_a_placeholder_that_cannot_be_taken_away(bench: Bench) -> None:
+    """What was written is written, whatever becomes of the placeholder."""
+    record = bench.question()
+    reply = bench.connector.actions["reply"]
+    await reply.write(record, {"text": "It left yesterday."}, "replace-own", bench.call())
+    await shown(bench, record, OTHER_KEY)
+    await bench.fault(kind="status", status=500, match="chat.delete")
+    await reply.write(record, {"text": "It arrived."}, "replace-own", bench.call(OTHER_KEY))
+
+    assert "It arrived." == bench.answers(record)[0]
+
+
+async def test_an_update_leaves_a_reply_the_reply_it_is(bench: Bench) -> None:
+    """Its key and its slot stay: it is found again, and replaced by the next one."""
+    record = bench.question()
+    reply, update = bench.connector.actions["reply"], bench.connector.actions["update"]
+    wrote = await reply.write(record, {"text": "first"}, "replace-own", bench.call())
+    await update.write(str(wrote.remote_id), {"text": "changed"}, "add", bench.call(OTHER_KEY, slot="other"))
+    assert reply.find
+    found = await reply.find(record, "add", bench.call())
+    await reply.write(record, {"text": "second"}, "replace-own", bench.call("c" * 64))
+
+    assert found is not None
+    assert ["second"] == bench.answers(record)
+
+
 async def test_a_placeholder_is_not_taken_for_the_answer(bench: Bench) -> None:
     """`find` after a crash between the placeholder and the answer says: not written."""
     record = bench.question()
