@@ -5,15 +5,17 @@ What answers mean that no double gives by itself: those of proxies, of locked re
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
 
-from connectors import catalog, open_call
+from connectors import catalog, open_call, open_source_call
 from connectors.bench import KEY, SLOT
 from connectors.contract import Call
 from connectors.declared import DeclaredConnector
+from connectors.polling import Place
 from penstock import errors
 from penstock.clock import SystemClock
 from penstock.http import Request, Response
@@ -23,9 +25,21 @@ from penstock.secrets import Secrets
 SYSTEMS: dict[str, dict[str, Any]] = {
     "github": {"token": "${env:TOKEN}", "webhook_secret": "${env:HOOK}"},
     "jira": {"site": "acme", "email": "hub@acme.example", "api_token": "${env:TOKEN}", "webhook_secret": "${env:HOOK}"},
-    "hubspot": {"portal_id": "1", "app_id": "9", "access_token": "${env:TOKEN}", "client_secret": "${env:HOOK}"},
+    "hubspot": {
+        "portal_id": "1",
+        "app_id": "9",
+        "access_token": "${env:TOKEN}",
+        "client_secret": "${env:HOOK}",
+        "catch_up": ["contacts", "companies", "deals", "tickets"],
+    },
+    "zendesk": {
+        "subdomain": "acme",
+        "email": "hub@acme.example",
+        "api_token": "${env:TOKEN}",
+        "webhook_secret": "${env:HOOK}",
+    },
 }
-ISSUES = {"github": "acme/widgets/issues/7", "jira": "SUP-1", "hubspot": "contacts/1"}
+ISSUES = {"github": "acme/widgets/issues/7", "jira": "SUP-1", "hubspot": "contacts/1", "zendesk": "1"}
 
 Answers = Callable[[Request], Response]
 
@@ -61,6 +75,11 @@ class System:
     def call(self, key: str = KEY, slot: str = SLOT) -> Call:
         return open_call(self.connector, self, key=key, slot=slot, timeout=5.0, clock=SystemClock())
 
+    async def read(self, source: str, cursor: bytes) -> list[str]:
+        call = open_source_call(self.connector, self, key=KEY, timeout=5.0, clock=SystemClock())
+        pages = self.connector.sources[source].read(cursor, call)
+        return [event.type async for page in pages for event in page.events]
+
     async def write(self, action: str, mode: Any = "add") -> Any:
         return await self.connector.actions[action].write(self.record, {"text": "hello"}, mode, self.call())
 
@@ -89,3 +108,53 @@ async def test_who_may_not_ask_who_they_are() -> None:
     health = await system.connector.health(system.call())
 
     assert "auth" == health.state
+
+
+# ---- what catches up ------------------------------------------------------------------------------
+
+NOW = datetime.now(UTC)
+
+
+def ago(**span: float) -> str:
+    return (NOW - timedelta(**span)).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def contacts(created: str) -> dict[str, Any]:
+    return {"results": [{"id": "7", "createdAt": created, "updatedAt": ago(), "properties": {}}]}
+
+
+def tickets(created: str) -> dict[str, Any]:
+    ticket = {"id": 1, "status": "open", "tags": [], "submitter_id": 5, "created_at": created, "updated_at": ago()}
+    return {"tickets": [ticket | {"via": {"channel": "web"}}], "after_cursor": "c", "end_of_stream": True}
+
+
+def issues(created: str) -> dict[str, Any]:
+    fields = {
+        "status": {"name": "n"},
+        "labels": [],
+        "created": created,
+        "updated": ago(),
+        "creator": {"accountId": "a"},
+    }
+    return {"issues": [{"id": "1", "key": "SUP-1", "fields": fields}]}
+
+
+@pytest.mark.parametrize(
+    ("system", "source", "records"),
+    [
+        ("hubspot", "contacts", contacts),
+        ("hubspot", "companies", contacts),
+        ("hubspot", "deals", contacts),
+        ("hubspot", "tickets", contacts),
+        ("zendesk", "tickets", tickets),
+        ("jira", "issues", issues),
+    ],
+)
+async def test_a_record_is_new_once(system: str, source: str, records: Callable[[str], dict[str, Any]]) -> None:
+    """A change of a record that was created long after the first reading, and long ago, is no creation."""
+    begun, known = NOW - timedelta(days=200), NOW - timedelta(minutes=5)
+    cursor = Place(begun=begun, since=known, known=known, cursor=None, seen={}).kept(0)
+    found = {span: await System(system, answered(records(ago(hours=span)))).read(source, cursor) for span in (1, 150)}
+
+    assert 1 == len(found[1]), "shown late"
+    assert [] == found[150]
