@@ -201,8 +201,11 @@ class Edge:
         for rule in self._rules:
             if response.status in rule.status and (rule.when is None or truth(rule.when, scope)):
                 return rule.raises
-        if response.status == 403 and "retry-after" in response.headers:
+        asks_to_wait = "retry-after" in response.headers
+        if response.status == 403 and asks_to_wait:
             return "unavailable"
+        if response.status == 503 and write and not asks_to_wait:
+            return "unknown-outcome"  # a proxy says it, too, of a connection that broke behind it after all was sent
         if response.status in _USUAL:
             return _USUAL[response.status]
         if response.status >= 500:

@@ -169,8 +169,9 @@ class Slack:
         data = getattr(response, "data", None)
         code = str(data.get("error") or "") if isinstance(data, dict) else ""
         said = f"{method}: {status} {self._clean(code)}".rstrip()
-        if status == 429 or code in _LATER or (status == 503 and not code):
-            wait = self._wait(getattr(response, "headers", None) or {})
+        wait = self._wait(getattr(response, "headers", None) or {})
+        busy = status == 503 and not code and (wait is not None or not write)  # else a proxy may say it, all being sent
+        if status == 429 or code in _LATER or busy:
             if wait is not None:
                 budget.pause(wait)
             return Unavailable(said, retry_after=wait)

@@ -110,6 +110,19 @@ async def test_who_may_not_ask_who_they_are() -> None:
     assert "auth" == health.state
 
 
+BROKE = b"upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "5"}])
+async def test_503(headers: dict[str, str]) -> None:
+    """Only with a time to wait it says that a write was not carried out; a read is for later in any case."""
+    system = System("hubspot", Response(status=503, headers=headers, body=BROKE))
+    with pytest.raises(errors.Unavailable if headers else errors.UnknownOutcome):
+        await system.write("note")
+    with pytest.raises(errors.Unavailable):
+        await system.connector.lookups["contact"].fetch("1", system.call(), 1)
+
+
 # ---- what catches up ------------------------------------------------------------------------------
 
 NOW = datetime.now(UTC)

@@ -451,7 +451,8 @@ FAULTS = [
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "is_archived"}}, errors.Rejected),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "internal_error"}}, errors.UnknownOutcome),
     ({"kind": "status", "status": 500}, errors.UnknownOutcome),
-    ({"kind": "status", "status": 503}, errors.Unavailable),
+    ({"kind": "status", "status": 503}, errors.UnknownOutcome),  # a proxy says it of what broke behind it
+    ({"kind": "status", "status": 503, "retry_after": "1"}, errors.Unavailable),
     ({"kind": "drop-before"}, errors.UnknownOutcome),
     ({"kind": "drop-after"}, errors.UnknownOutcome),
     ({"kind": "garbage"}, errors.UnknownOutcome),
