@@ -186,7 +186,7 @@ class Writing:
         async for items in walk.items():
             for item in items:
                 inner = {**scope, "item": item}
-                ours = safe.mine is None or scope["acts_as"] is None or truth(safe.mine, inner)
+                ours = safe.mine is None or truth(safe.mine, inner)
                 if ours and wanted(inner):
                     return item
         if not walk.complete:

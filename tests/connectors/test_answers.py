@@ -171,3 +171,57 @@ async def test_a_record_is_new_once(system: str, source: str, records: Callable[
 
     assert 1 == len(found[1]), "shown late"
     assert [] == found[150]
+
+
+# ---- whose it is ----------------------------------------------------------------------------------
+
+
+def github(sent: list[str], *, me: Response) -> Answers:
+    """
+    An issue with one comment, of somebody who copied our marker.
+    """
+    copied = f"<!-- penstock:{SLOT}:{KEY} -->"
+    comments = [{"id": 9, "user": {"login": "mallory"}, "body": copied, "updated_at": "u", "html_url": "h"}]
+
+    def answers(request: Request) -> Response:
+        sent.append(f"{request.method} {request.url.path}")
+        if request.url.path == "/user":
+            return me
+        if request.method == "GET":
+            return answered(comments)
+        return answered({"id": 10, "updated_at": "u", "html_url": "h"}, 201)
+
+    return answers
+
+
+async def test_a_copied_marker_before_we_know_who_we_are() -> None:
+    """We ask who we are before we believe a marker: nobody's comment is taken for ours, or changed."""
+    sent: list[str] = []
+    found = System("github", github(sent, me=answered({"login": "hub"})))
+    assert found.connector.actions["comment"].find
+    ours = await found.connector.actions["comment"].find(found.record, "replace-own", found.call())
+    other = System("github", github(sent, me=answered({"login": "hub"})))
+    await other.write("comment", "replace-own")
+
+    assert ours is None
+    assert "hub" == found.connector.acts_as
+    assert ["POST /repos/acme/widgets/issues/7/comments"] == [one for one in sent if not one.startswith("GET")]
+
+
+@pytest.mark.parametrize(
+    ("me", "error"),
+    [
+        (answered(status=500), errors.Unavailable),
+        (answered(status=401), errors.AuthFailed),
+        (answered(status=403), errors.AuthFailed),
+        (answered({}), errors.AuthFailed),
+    ],
+)
+async def test_nobody_says_who_we_are(me: Response, error: type[Exception]) -> None:
+    """Then nothing is looked for, and nothing is written."""
+    sent: list[str] = []
+    system = System("github", github(sent, me=me))
+    with pytest.raises(error):
+        await system.write("comment", "replace-own")
+
+    assert ["GET /user"] == list(dict.fromkeys(sent))
