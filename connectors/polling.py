@@ -6,15 +6,17 @@ time than one that was read before: each reading by time therefore begins `overl
 holds which states of records it has seen of that span. A system's own cursor that is not taken any more is replaced
 by the time that was kept with it: nothing is skipped in silence.
 
-Records are asked for in the order of their times. Where pages go by `token`, each page begins at the newest time that
-was seen, and a token is used only within what cannot be told apart by time: a record that changes while we read moves
-to the end and pushes others over the edge of a page, and no request finds more than a system's limit.
+Records are asked for in the order of their times, the oldest first. Where pages go by `token`, each page begins at the
+newest time that was seen, and a token is used only within what cannot be told apart by time: a record that changes
+while we read moves to the end and pushes others over the edge of a page, and no request finds more than a system's
+limit. Where they come in another order, the time that is kept stays where it was until the end of the reading: one
+that breaks off begins anew, and misses nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -137,6 +139,45 @@ class Place:
         return orjson.dumps({**said, "cursor": self.cursor, "seen": self.seen})
 
 
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """
+    In which order the records of a reading come.
+    """
+
+    slack: timedelta
+    """How much earlier the next reading begins: what comes so much too late is met again."""
+    rises: bool = False
+    """Whether a record was newer than the one before it."""
+    falls: bool = False
+    """Whether a record was older than one before it, by more than *slack*."""
+    _newest: datetime | None = None
+    _last: datetime | None = None
+
+    @property
+    def holds(self) -> bool:
+        """
+        Whether all until the newest was met: the oldest come first.
+        """
+        return self.rises and not self.falls
+
+    def take(self, times: Sequence[datetime]) -> None:
+        """
+        Look at the times of a page.
+        """
+        for time in times:
+            self._newest = max(time, self._newest or time)
+            self.rises |= time > (self._last or time)
+            self.falls |= time < self._newest - self.slack
+            self._last = time
+
+    def anew(self) -> None:
+        """
+        Expect records from an earlier time on: another request begins there.
+        """
+        self._newest = self._last = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """
@@ -146,6 +187,8 @@ class Turn:
     since: datetime
     token: Any = None
     url: str | None = None
+    anew: bool = False
+    """Whether it begins at a time again, and not behind the page before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,18 +227,26 @@ class Poll:
         rule = self.rule
         turn: Turn | None = Turn(since=place.since - timedelta(seconds=rule.overlap))
         kept = place.kept(rule.overlap)
+        order = Order(slack=timedelta(seconds=rule.overlap))
+        began = newest = place.since
         for _ in range(PAGES):
             assert turn is not None
             body, links = await self._ask(place, turn, call)
             scope = {**self._scope(place, turn), "body": body, "links": links}
-            events, reached = self._events(scope, place)
+            events, times = self._events(scope, place)
+            order.take(times)
+            newest = max([newest, *times])
             if rule.cursor is not None and value(rule.cursor, scope):
                 place.cursor = needed(rule.cursor, scope, "cursor")
-            turn = self._next(turn, reached, place, scope)
+            turn = self._next(turn, max(times) if times and order.holds else None, place, scope)
+            place.since = newest if order.holds or turn is None else began
             if turn is None:
                 place.known = place.since
-            if events or place.kept(rule.overlap) != kept:
-                kept = place.kept(rule.overlap)
+            elif turn.anew:
+                order.anew()
+            now = place.kept(rule.overlap)
+            if events or now != kept:
+                kept = now
                 yield Page(events=tuple(events), cursor=kept)
             if turn is None:
                 return
@@ -203,7 +254,7 @@ class Poll:
 
     def _next(self, turn: Turn, reached: datetime | None, place: Place, scope: Scope) -> Turn | None:
         """
-        Return what is asked for after *turn*, whose newest record is of *reached*; None at the end.
+        Return what is asked for after *turn*, all until *reached* being met; None at the end.
         """
         rule = self.rule
         if rule.more is not None:
@@ -214,7 +265,7 @@ class Poll:
         token = value(rule.token, scope) if rule.token is not None else None
         if token is None or token == "":
             return None
-        later = Turn(since=max(turn.since, reached or turn.since))
+        later = Turn(since=max(turn.since, reached or turn.since), anew=True)
         ahead = self._words(place, later) != self._words(place, Turn(since=turn.since))
         return later if ahead else Turn(since=turn.since, token=token)
 
@@ -245,9 +296,9 @@ class Poll:
             **({} if turn.token is None else {"token": turn.token}),  # what names it is left out without one
         }
 
-    def _events(self, scope: Scope, place: Place) -> tuple[list[Event], datetime | None]:
+    def _events(self, scope: Scope, place: Place) -> tuple[list[Event], list[datetime]]:
         """
-        Return the events of a page, and the time of its newest record.
+        Return the events of a page, and the times of its records.
         """
         items = value(self.rule.records, scope)
         if not isinstance(items, list):
@@ -268,8 +319,7 @@ class Poll:
             if state not in place.seen:
                 place.seen[state] = changed.isoformat()
                 found += fresh
-        place.since = max([place.since, *times])
-        return found, max(times, default=None)
+        return found, times
 
 
 def moment_of(said: Any) -> datetime:

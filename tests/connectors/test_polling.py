@@ -308,6 +308,76 @@ async def test_more_of_one_moment_than_a_system_shows(clock: ManualClock) -> Non
         await read(source, cursor, system)
 
 
+# ---- in another order ------------------------------------------------------------------------------
+
+
+def backwards(system: System, *, by: str, page: int) -> list[Exception]:
+    """Let *system* list its newest things first; return what to raise at later pages, one for each."""
+    breaks: list[Exception] = []
+
+    async def send(method: str, url: str, **words: Any) -> Response:
+        params = words.get("params") or {}
+        since, start = params.get("since"), int(params.get("after", 0))
+        if since is None:
+            since, start = url.rpartition("?")[2].partition("&")[0], int(url.rpartition("=")[2])
+        if start and breaks:
+            raise breaks.pop()
+        found = [
+            one for one in system.things if datetime.fromisoformat(one["changed"]) >= datetime.fromisoformat(since)
+        ]
+        found.sort(key=lambda one: one["changed"], reverse=True)
+        following = (f"/things?{since}&start=" if by == "next" else "") + str(start + page)
+        more = {by: following if len(found) > start + page else None}
+        return Response(status=200, body=orjson.dumps({"things": found[start : start + page], **more}))
+
+    system.send = send  # type: ignore[method-assign]
+    return breaks
+
+
+@pytest.mark.parametrize("page", [1, 3])
+@pytest.mark.parametrize("by", ["next", "after"])
+async def test_the_newest_come_first(clock: ManualClock, by: str, page: int) -> None:
+    """A reading that breaks off begins anew where it began: the pages it did not reach are not passed over."""
+    system, source = System(), poll(clock, **(BY_TOKEN if by == "after" else {}))
+    breaks = backwards(system, by=by, page=page)
+    _, cursor = await read(source, None, system)
+    await clock.advance(36_000)
+    for number in range(10):
+        system.change(f"t{number}", number * 1000)
+    breaks += [Unavailable("502"), Unavailable("502")]
+    met: set[str] = set()
+    for _ in range(3):
+        reading: Any = source.read(cursor, system)  # type: ignore[arg-type]
+        with contextlib.suppress(Unavailable):
+            async for one in reading:
+                met |= {event.subject for event in one.events}
+                cursor = one.cursor or cursor
+    again, _ = await read(source, cursor, system)
+
+    assert {f"t{number}" for number in range(10)} == met
+    assert [] == again
+
+
+async def test_nearly_in_order(clock: ManualClock) -> None:
+    """Some seconds of disorder change nothing: each page still begins where the last one ended."""
+    system, source = Numbered(), poll(clock, **BY_TOKEN)
+    _, cursor = await read(source, None, system)
+    await clock.advance(3600)
+    for number in range(60):
+        system.change(f"t{number:03}", number * 10)
+    send = system.send
+
+    async def swapped(method: str, url: str, **words: Any) -> Response:
+        found = (await send(method, url, **words)).json()
+        found["things"][:2] = found["things"][1::-1]
+        return Response(status=200, body=orjson.dumps(found))
+
+    system.send = swapped  # type: ignore[method-assign]
+    found, _ = await read(source, cursor, system)
+
+    assert 60 == len(found) == len(set(found))
+
+
 async def test_several_events_of_one_record(clock: ManualClock) -> None:
     """`each` gives them; the record they are of stays at hand."""
     rule = {
