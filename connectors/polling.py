@@ -280,7 +280,8 @@ class Poll:
                 more["json"] = body
             response = await call.send(rule.method, rule.path, params=params, **more)
         found = answer(response, f"{rule.method} {rule.path}", write=False)
-        return found, links(response.headers.get("link", ""))
+        named = any("links" in way.roots for way in (rule.next, rule.token, rule.cursor, rule.more) if way is not None)
+        return found, links(response.headers.get("link", "")) if named else {}
 
     def _words(self, place: Place, turn: Turn) -> tuple[dict[str, Any], Any]:
         scope = self._scope(place, turn)

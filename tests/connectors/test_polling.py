@@ -428,6 +428,23 @@ async def test_older_changes_of_a_record_that_is_met_late(clock: ManualClock) ->
     assert after == [f"twice/{late}", f"twice/{last}"]
 
 
+async def test_links_nobody_asked_for(clock: ManualClock) -> None:
+    """A Link header is not looked at where pages do not go by it, however long it is."""
+    system, source = System(), poll(clock)
+    _, cursor = await read(source, None, system)
+    send = system.send
+
+    async def linked(method: str, url: str, **words: Any) -> Response:
+        found = await send(method, url, **words)
+        return Response(status=200, headers={"link": "<>;" * 100_000}, body=found.body)
+
+    system.send = linked  # type: ignore[method-assign]
+    system.change("a", 1)
+    found, _ = await read(source, cursor, system)
+
+    assert 1 == len(found)
+
+
 async def test_links_in_the_header(clock: ManualClock) -> None:
     """A next page may stand in the Link header."""
     system, source = System(), poll(clock, next="links.next")
