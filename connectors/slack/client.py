@@ -18,12 +18,14 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from connectors.budget import Budget, BudgetRule
+from connectors.calling import WAITING
 from connectors.contract import Call
 from connectors.settings import Settled
 from penstock.clock import Clock
 from penstock.errors import (
     AuthFailed,
     Conflict,
+    Crowded,
     EdgeError,
     NotFound,
     Rejected,
@@ -125,7 +127,8 @@ class Slack:
             budget = self._channel(channel)
         refused: AuthFailed | None = None
         for attempt in range(2):
-            async with budget.turn(call.deadline):
+            now = self._clock.monotonic()
+            async with budget.turn(now + max(0.0, call.deadline - now) * WAITING):  # the rest is the request's own
                 token = self._settled.secrets("bot_token")
                 try:
                     return await self._once(method, call, token[min(attempt, len(token) - 1)], budget, write, words)
@@ -142,7 +145,7 @@ class Slack:
     ) -> Mapping[str, Any]:
         left = call.deadline - self._clock.monotonic()
         if left <= 0:
-            raise Unavailable(f"{method}: no time was left to send it")
+            raise Crowded(f"{method}: no time was left to send it")
         client = self.web(token)
         call.fence()
         try:

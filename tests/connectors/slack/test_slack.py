@@ -928,6 +928,18 @@ async def test_secrets_stay_secret(bench: Bench) -> None:
         assert not [text for text in seen if secret in text]
 
 
+async def test_waiting_for_a_turn_leaves_time_for_the_request(bench: Bench) -> None:
+    """Half of the time may go by in our own line; then it is `Crowded`, and nothing was sent."""
+    record = bench.question()
+    reply = bench.connector.actions["reply"]
+    bench.connector._slack._channel("C0SUPPORT1")._left = -6.0  # seven seconds until there is a turn
+    for timeout in (10.0, 0.0):
+        with pytest.raises(errors.Crowded):
+            await reply.write(record, {"text": "x"}, "add", bench.call(timeout=timeout))
+
+    assert 0 == bench.writes()
+
+
 async def test_many_at_once_keep_to_the_pace_of_a_channel(bench: Bench) -> None:
     """A burst is sent, what is too much waits or is told to come later, and none is lost without a word."""
     record = bench.question()
