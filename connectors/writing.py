@@ -4,6 +4,7 @@ Actions: a write, what makes it safe to repeat, and how an earlier one is found 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -19,6 +20,8 @@ from connectors.part import EventType, Header, Identifier, Part, Path, Seconds, 
 from connectors.reading import PAGE, Listing, Walk, params_of
 from penstock.errors import Rejected, UnknownOutcome
 from schemas.entries import ActionClass
+
+log = logging.getLogger(__name__)
 
 
 class Request(Part):
@@ -233,8 +236,18 @@ class Writing:
         return self.rule.idempotency
 
     def _returned(self, formulas: Mapping[Any, Formula], scope: Scope) -> dict[str, str]:
-        found = {name: value(formula, scope) for name, formula in formulas.items()}
-        return {name: str(text) for name, text in found.items() if text is not None}
+        """
+        Return what the formulas give. One that does not fit gives nothing: what was written stays written.
+        """
+        found: dict[str, str] = {}
+        for name, formula in formulas.items():
+            try:
+                text = value(formula, scope)
+            except Rejected as error:
+                log.warning("action %s: %r of its answer cannot be told: %s", self.name, name, error)
+            else:
+                found |= {} if text is None else {name: str(text)}
+        return found
 
     def _written(self, formulas: Mapping[Any, Formula], scope: Scope, *, already: bool) -> Written:
         found = self._returned(formulas, scope)

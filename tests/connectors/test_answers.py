@@ -39,7 +39,20 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "webhook_secret": "${env:HOOK}",
     },
 }
-ISSUES = {"github": "acme/widgets/issues/7", "jira": "SUP-1", "hubspot": "contacts/1", "zendesk": "1"}
+REMARK = {
+    "description": "A remark.",
+    "takes": ["text"],
+    "write": {"method": "POST", "path": "/remarks", "json": {"text": "args.text"}},
+    "returns": {"version": "body.version + 1", "remote_id": "body.id"},
+    "idempotency": {"header": "idempotency-key"},
+}
+SYSTEMS["rest"] = {
+    "url": "https://erp.acme.example",
+    "auth": {"nothing": True},
+    "actions": {"remark": REMARK},
+    "health": {"get": "/me", "acts_as": "body.id", "detail": "''"},
+}
+ISSUES = {"github": "acme/widgets/issues/7", "jira": "SUP-1", "hubspot": "contacts/1", "zendesk": "1", "rest": "1"}
 
 Answers = Callable[[Request], Response]
 
@@ -225,3 +238,23 @@ async def test_nobody_says_who_we_are(me: Response, error: type[Exception]) -> N
         await system.write("comment", "replace-own")
 
     assert ["GET /user"] == list(dict.fromkeys(sent))
+
+
+# ---- what a write gave back -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[], "text", 5, None, {"ticket": {"updated_at": 1}, "audit": {"events": "x"}}, {"audit": 1, "ticket": [1]}],
+)
+async def test_an_odd_answer_to_a_write(body: Any) -> None:
+    """It was carried out: what its answer does not say stays unsaid, and nothing is written again for it."""
+    await System("zendesk", answered(body)).write("internal_note")
+    await System("github", answered(body, 201)).write("comment")
+
+
+async def test_a_mistake_in_what_a_write_returns() -> None:
+    """As of a description that adds a number to a text: the write worked all the same."""
+    written = await System("rest", answered({"version": "seven", "id": "r1"}, 201)).write("remark")
+
+    assert ("r1", None) == (written.remote_id, written.version)
