@@ -288,6 +288,24 @@ async def test_the_vendors_own_verifier_agrees(bench: Bench) -> None:
     assert bench.connector.receive(delivery).events
 
 
+@pytest.mark.parametrize("kind", ["application/json", FORM, "text/plain"])
+def test_the_body_alone_says_what_it_means(connector: SlackConnector, kind: str) -> None:
+    """Nobody makes a decision of a message, or a message of a decision, by a header that is not signed."""
+    pressed: dict[str, Any] = {
+        "type": "block_actions",
+        "user": {"id": "U0NADIA01"},
+        "trigger_id": "t",
+        "channel": {"id": "C0REVIEW01"},
+    }
+    pressed["actions"] = [{"action_id": "penstock_approve", "value": KEY}]
+    form = urlencode({"payload": json.dumps(pressed)})
+    said = connector.receive(signed(callback(message(text=f"x&{form}&y")), kind=kind))
+    decided = connector.receive(signed(form.encode(), kind=kind))
+
+    assert (1, 0) == (len(said.events), len(said.decisions))
+    assert (0, 1) == (len(decided.events), len(decided.decisions))
+
+
 def test_rubbish_is_rejected(connector: SlackConnector) -> None:
     """Well-signed bytes that are no delivery raise `Rejected` or are ignored, and nothing else happens."""
     json_values = st.recursive(
