@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from connectors.contract import Connector
 from engine.echoes import echo_of
+from engine.lineage import Lineage
 from ledger.contract import Claim, Ledger
 from penstock.clock import Clock
 from penstock.errors import PenstockError
@@ -30,6 +31,7 @@ class Judging:
         self._connectors = connectors
         self._ledger = ledger
         self._clock = clock
+        self._lineage = Lineage(plan, connector=connectors[plan.connection], ledger=ledger, clock=clock)
 
     def on_arrival(self, event: Event, *, of_any_age: bool = False) -> tuple[Verdict, str] | None:
         """
@@ -67,10 +69,11 @@ class Judging:
         Return why *event* is our own doing; None when it is not. Raises `EchoPending`.
         """
         own = self._own(event)  # also of an event judged before: by now we may know who we are
-        return own or await echo_of(event, self._plan.connection, ledger=self._ledger, clock=self._clock)
+        own = own or await echo_of(event, self._plan.connection, ledger=self._ledger, clock=self._clock)
+        return await self._lineage.stopped(event, own)
 
     def _unwanted(self, event: Event) -> tuple[Verdict, str] | None:
-        if own := self._own(event):
+        if (own := self._own(event)) and not self._plan.chain.follows:  # else only the ledger knows who wrote
             return "own-write", own
         if event.type not in self._plan.events:
             return "filtered", f"{event.type} is not one of trigger.events"

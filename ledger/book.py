@@ -23,6 +23,7 @@ from ledger.facts_book import FactsBook
 from ledger.ids import Ids
 from ledger.lease import Lease
 from ledger.limiting import Limiting
+from ledger.lineage_book import LineageBook
 from ledger.locks import Locks
 from ledger.pacing_book import PacingBook
 from ledger.pausing_book import PausingBook
@@ -77,6 +78,7 @@ class Book(
     EstateBook,
     SourcingBook,
     DraftingBook,
+    LineageBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

@@ -23,6 +23,7 @@ from ledger.estate import Estates
 from ledger.facts import Facts, Loss, TopicEntry
 from ledger.gating import Gating
 from ledger.limits import Limits
+from ledger.lineage import Lineage
 from ledger.offer import Busy, Claim, Known, NewRun, PickedUp, run_id
 from ledger.pacing import Pacing
 from ledger.pausing import Pausing
@@ -68,6 +69,7 @@ class Ledger(
     Estates,
     Sourcing,
     Drafting,
+    Lineage,
     Protocol,
 ):
     """

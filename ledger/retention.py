@@ -26,6 +26,7 @@ _TABLES = (
     "cache_hits",
     "pairs",
     "batch_items",
+    "lineage",
     "runs",
 )
 

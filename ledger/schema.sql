@@ -162,6 +162,7 @@ CREATE TABLE writes (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX writes_record ON writes (connection, record, at DESC);
 CREATE INDEX writes_run    ON writes (run, step, generation);
+CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
 
 -- Paid answers that came after their worker had lost the lane.
 CREATE TABLE answers (
@@ -448,3 +449,12 @@ CREATE TABLE drafts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX drafts_run  ON drafts (run);
 CREATE INDEX drafts_open ON drafts (expires_at) WHERE choice IS NULL;
+
+-- Runs whose events come of writes of ours, as far as their pipelines follow whoever wrote.
+CREATE TABLE lineage (
+    run      BLOB PRIMARY KEY,                 -- its event comes of a write of ours
+    cause    BLOB NOT NULL,                    -- the run that wrote
+    pipeline TEXT NOT NULL,                    -- of that run
+    step     TEXT NOT NULL,
+    depth    INTEGER NOT NULL                  -- how many writes of ours led to the event, this one included
+) STRICT, WITHOUT ROWID;

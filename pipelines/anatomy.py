@@ -52,6 +52,11 @@ class Trigger(Part):
     """From where a new pipeline reads: `now`, `oldest`, a span back (`2h`) or a time (`2026-11-24T08:00:00Z`)."""
     max_age: Duration | None = None
     """Events whose change is longer ago (`event.time`) are not run."""
+    follows: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    """Pipelines whose writes may start it; what any other pipeline wrote is no news to it."""
+    depth: Annotated[Number, Field(ge=1, le=64)] | None = None
+    """With `follows`: how many writes of ours, one after the other, may have led to its event. As many as the
+    chain of pipelines it follows has when not set; pipelines that follow each other in a circle say it."""
 
 
 class Who(Part):

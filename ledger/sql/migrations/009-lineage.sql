@@ -1,0 +1,10 @@
+-- From schema 8 to 9: which runs come of writes of ours. Older code stops at the first write that comes back.
+-- oldest: 2
+CREATE TABLE lineage (
+    run      BLOB PRIMARY KEY,                 -- its event comes of a write of ours
+    cause    BLOB NOT NULL,                    -- the run that wrote
+    pipeline TEXT NOT NULL,                    -- of that run
+    step     TEXT NOT NULL,
+    depth    INTEGER NOT NULL                  -- how many writes of ours led to the event, this one included
+) STRICT, WITHOUT ROWID;
+CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
