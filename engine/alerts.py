@@ -38,7 +38,7 @@ class Webhook:
 
 class Alerts:
     """
-    Sends what the ledger put into its outbox when a threshold was passed, or a gate shut because we are refused.
+    Sends what the ledger put into its outbox: a threshold was passed, a gate shut because we are refused, a fuse blew.
     """
 
     def __init__(self, clock: Clock, webhook: Webhook | None = None) -> None:
@@ -57,6 +57,22 @@ class Alerts:
             self._told.add(parcel.id)
         if self._webhook is not None:
             await self._post(self._webhook, parcel, "budget.alert", alert, in_words(alert))
+        self._told.discard(parcel.id)
+
+    async def blown(self, parcel: Parcel) -> None:
+        """
+        Tell of one fuse that blew; raises as `send` does.
+        """
+        alert = orjson.loads(parcel.body)
+        words = (
+            f"the fuse of {alert['pipeline']} blew for {alert['lane']!r}: more runs than {alert['limit']}; "
+            f"its events end dead until {utc(alert['until']):%Y-%m-%d %H:%M:%S} UTC"
+        )
+        if parcel.id not in self._told:
+            log.warning("%s", words, extra={"penstock.pipeline": alert["pipeline"], "penstock.lane": alert["lane"]})
+            self._told.add(parcel.id)
+        if self._webhook is not None:
+            await self._post(self._webhook, parcel, "fuse.blown", alert, words)
         self._told.discard(parcel.id)
 
     async def refused(self, parcel: Parcel) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from connectors.contract import Connector
 from engine.echoes import echo_of
+from engine.fuses import Fuses
 from engine.lineage import Lineage
 from ledger.contract import Claim, Ledger
 from penstock.clock import Clock
@@ -32,6 +33,7 @@ class Judging:
         self._ledger = ledger
         self._clock = clock
         self._lineage = Lineage(plan, connector=connectors[plan.connection], ledger=ledger, clock=clock)
+        self._fuses = Fuses(plan, ledger=ledger, clock=clock)
 
     def on_arrival(self, event: Event, *, of_any_age: bool = False) -> tuple[Verdict, str] | None:
         """
@@ -59,6 +61,8 @@ class Judging:
             alone and not claim.generation and (echo := await self.echo(event))
         ):  # else the newest may be ours, and the burst is not
             return "own-write", echo
+        if (blown := await self._fuses.blown(claim)) is not None:
+            return "dead", blown
         if claim.came_back or (old := self._stale(event)) is None:
             return None
         detail = await self._ledger.detail(claim.run)

@@ -29,6 +29,7 @@ from engine.sources import Sources
 from engine.topics import Topics
 from engine.watch import Watch
 from ledger.contract import Ledger
+from ledger.fuses import FUSE
 from penstock.clock import Clock
 from penstock.errors import EdgeError
 from penstock.http import Http
@@ -137,7 +138,7 @@ class Engine:
         self._partitions = layout.partitions
         self._letters = Letters(bus, layout.dead)
         alerts = Alerts(clock, webhook)
-        senders = {KIND: self._letters.send, "alert": alerts.send, "refused": alerts.refused}
+        senders = {KIND: self._letters.send, "alert": alerts.send, "refused": alerts.refused, FUSE: alerts.blown}
         self._dispatch = Dispatch(ledger, clock, senders)
         self._chores: list[asyncio.Task[None]] = []
 

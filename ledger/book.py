@@ -20,6 +20,7 @@ from ledger.contract import Busy, Claim, Ending, Known, NewRun, PickedUp, WriteI
 from ledger.drafting_book import DraftingBook
 from ledger.estate_book import EstateBook
 from ledger.facts_book import FactsBook
+from ledger.fuses_book import FusesBook
 from ledger.ids import Ids
 from ledger.lease import Lease
 from ledger.limiting import Limiting
@@ -79,6 +80,7 @@ class Book(
     SourcingBook,
     DraftingBook,
     LineageBook,
+    FusesBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

@@ -21,6 +21,7 @@ from ledger.caching import Caching
 from ledger.drafting import Drafting
 from ledger.estate import Estates
 from ledger.facts import Facts, Loss, TopicEntry
+from ledger.fuses import Fuses
 from ledger.gating import Gating
 from ledger.limits import Limits
 from ledger.lineage import Lineage
@@ -70,6 +71,7 @@ class Ledger(
     Sourcing,
     Drafting,
     Lineage,
+    Fuses,
     Protocol,
 ):
     """

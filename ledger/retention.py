@@ -77,4 +77,5 @@ def forget_limits(connection: Connection, before: int) -> None:
     connection.execute(queries["forget_budgets"], {"before": month})
     connection.execute(queries["forget_batches"], {"before": before})
     connection.execute(queries["forget_paces"], {"before": before})
+    connection.execute(queries["forget_fuses"], {"before": before})
     connection.execute(queries["forget_alerts"], {"before": before - _LONGEST_PERIOD})

@@ -458,3 +458,15 @@ CREATE TABLE lineage (
     step     TEXT NOT NULL,
     depth    INTEGER NOT NULL                  -- how many writes of ours led to the event, this one included
 ) STRICT, WITHOUT ROWID;
+
+-- Lanes whose pipeline wrote too often: they take nothing until then.
+CREATE TABLE fuses (
+    tenant   TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    lane     TEXT NOT NULL,
+    run      BLOB NOT NULL,                    -- the last one that was stopped
+    since    INTEGER NOT NULL,
+    until    INTEGER NOT NULL,
+    stopped  INTEGER NOT NULL,                 -- runs since then
+    PRIMARY KEY (tenant, pipeline, lane)
+) STRICT, WITHOUT ROWID;

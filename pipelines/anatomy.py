@@ -221,6 +221,8 @@ class Limits(Part):
     """Events per user in any such time, e.g. `20/hour`."""
     per_key: Rate | None = None
     """Events per record in any such time, e.g. `6/day`."""
+    fuse: Rate | Literal["off"] = Rate(100, 3600.0)
+    """Runs delivered per record in any such time, after which the record's events end `dead`: a pipeline that writes so often to one record answers itself. `off` for none."""
     at_limit: Literal["hold", "drop"] | Use | None = None
     """What happens over a limit: `hold` lets events wait, `drop` ends them over-budget (so when not set), `{use: ROUTE}` asks other models."""
 

@@ -18,7 +18,7 @@ from ai import Ladder, OutputSchema, ask_hash
 from ledger.bursts import Burst
 from penstock.expressions import EvaluationError, Expression, compile_expression
 from penstock.retry import Backoff
-from penstock.units import DurationRange, StartingPoint
+from penstock.units import DurationRange, Rate, StartingPoint
 from pipelines.caching import CachePlan, cache_of
 from pipelines.chains import Chain, chain_of
 from pipelines.context import Fetch, assemble, nonce
@@ -117,6 +117,14 @@ class Plan:
         The pause that ends a burst, and the longest time it may last.
         """
         return self.pipeline.trigger.settle
+
+    @property
+    def fuse(self) -> Rate | None:
+        """
+        How many of its runs may be delivered in one lane in how much time; None for any number.
+        """
+        fuse = self.pipeline.limits.fuse
+        return None if fuse == "off" else fuse
 
     @property
     def start(self) -> StartingPoint:

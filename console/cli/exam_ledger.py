@@ -1,5 +1,5 @@
 """
-What `penstock doctor` looks at in the ledger: its server, and what is paused.
+What `penstock doctor` looks at in the ledger: its server, and what stands still.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ import asyncio
 from pathlib import Path
 
 import ledger
-from console.cli import project
+from console.cli import project, wording
 from console.cli.exam import Finding
 from console.cli.pausing import shown
 from console.places import ledger_place
 from console.references import of_ledger
+from ledger.fuses import Fuse
 from penstock.errors import PenstockError, Unreachable
 from penstock.secrets import MissingSecret, Secrets
 from pipelines.declaration import Declaration
@@ -43,9 +44,9 @@ def server(declaration: Declaration, root: Path, *, offline: bool) -> Finding:
     return Finding(what="ledger", state="ok", says=says)
 
 
-def pauses(declaration: Declaration, root: Path, *, offline: bool) -> list[Finding]:
+def kept(declaration: Declaration, root: Path, *, offline: bool) -> list[Finding]:
     """
-    Look for paused pipelines, as far as there is a ledger to ask.
+    Look for what stands still, as far as there is a ledger to ask: paused pipelines, and fuses that blew.
     """
     try:
         secrets = Secrets()
@@ -54,12 +55,22 @@ def pauses(declaration: Declaration, root: Path, *, offline: bool) -> list[Findi
         place = ledger_place(declaration, root, secrets)
         if offline and isinstance(place, str):
             return []
-        lines = asyncio.run(_paused(place))
+        return asyncio.run(_kept(place))
     except PenstockError:
         return []  # there is none yet, or somebody else says that it cannot be reached
-    return [Finding(what="pause", state="note", says=line, next="penstock resume lets it go on") for line in lines]
 
 
-async def _paused(place: Path | str) -> list[str]:
+async def _kept(place: Path | str) -> list[Finding]:
     async with project.open_ledger(place) as opened:
-        return shown(await opened.pauses())
+        lines = shown(await opened.pauses())
+        found = [Finding(what="pause", state="note", says=line, next="penstock resume lets it go on") for line in lines]
+        return [*found, *(_blown(fuse) for fuse in await opened.fuses())]
+
+
+def _blown(fuse: Fuse) -> Finding:
+    says = (
+        f"{fuse.pipeline} wrote too often for {wording.printable(fuse.lane)!r} (limits.fuse) at "
+        f"{wording.moment(fuse.since)}: {fuse.stopped} of its events ended dead, those until "
+        f"{wording.moment(fuse.until)} will"
+    )
+    return Finding(what="fuse", state="bad", says=says, next="see who answers whom: penstock runs show; then replay")

@@ -321,6 +321,26 @@ def test_a_pipeline_is_paused_and_resumed(project: Path, capsys: pytest.CaptureF
     assert [] == in_ledger(project, lambda book: book.pauses())
 
 
+def test_a_fuse_that_blew_shows_in_doctor(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Which pipeline, at which record, until when; and it is something to mend.
+    """
+
+    async def blow(book: Ledger) -> None:
+        claim = await book.claim(new("1"))
+        assert isinstance(claim, Claim)
+        await book.blow(claim, until=SystemClock().now_ms() + 60_000, limit="100/hour")
+        await book.finish(claim, "dead", body=BODY)
+
+    in_ledger(project, blow)
+    found = json.loads(output(capsys, ["doctor", "--offline", "--json"], code=None)[0])["findings"]
+    (fuse,) = [one for one in found if one["what"] == "fuse"]
+
+    assert fuse["state"] == "bad"
+    assert "ticket-summary wrote too often for '1' (limits.fuse) at 2" in fuse["says"]
+    assert "1 of its events ended dead" in fuse["says"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,4 +1,4 @@
--- From schema 8 to 9: which runs come of writes of ours. Older code stops at the first write that comes back.
+-- From schema 8 to 9: which runs come of writes of ours, and which lanes wrote too often. Older code knows neither.
 -- oldest: 2
 CREATE TABLE lineage (
     run      BLOB PRIMARY KEY,                 -- its event comes of a write of ours
@@ -8,3 +8,13 @@ CREATE TABLE lineage (
     depth    INTEGER NOT NULL                  -- how many writes of ours led to the event, this one included
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
+CREATE TABLE fuses (
+    tenant   TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    lane     TEXT NOT NULL,
+    run      BLOB NOT NULL,                    -- the last one that was stopped
+    since    INTEGER NOT NULL,
+    until    INTEGER NOT NULL,
+    stopped  INTEGER NOT NULL,                 -- runs since then
+    PRIMARY KEY (tenant, pipeline, lane)
+) STRICT, WITHOUT ROWID;
