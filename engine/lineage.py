@@ -2,8 +2,9 @@
 Loop net 3: an event that comes of a write of ours starts nothing, unless its pipeline follows whoever wrote.
 
 Where the system says who wrote (net 1), or the values are those we wrote (net 2), the event is ours for sure, and
-only the write is looked for. Else it is ours when no author is known, it is of a kind our writes cause, it happened
-while we wrote to its record or shortly after, and changed nothing but what we wrote.
+only the write is looked for. Else it is taken for ours when the system names no author, it is of a type that a write
+to its record causes, it happened while we wrote or shortly after, and changed nothing but what we wrote. Such a write
+explains one event of a type: if that was somebody's after all, the echo runs in its place, on the record as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from connectors.contract import Connector
 from engine.echoes import ECHO_SPAN, OPEN_MOST, OPEN_WAIT, EchoPending
 from engine.offering import offer
 from ledger.contract import Ledger
-from ledger.lineage import Cause
+from ledger.lineage import Cause, Heard
 from penstock.clock import Clock
 from pipelines.plan import Plan
 from pipelines.views import changed_fields
@@ -38,6 +39,8 @@ class Lineage:
         self._connector = connector
         self._ledger = ledger
         self._clock = clock
+        written = (connector.actions.get(action) for action in plan.chain.actions.values())
+        self._caused = frozenset(kind for action in written if action is not None for kind in action.emits)
 
     async def stopped(self, event: Event, own: str | None) -> str | None:
         """
@@ -50,23 +53,29 @@ class Lineage:
         if own is None and not self._may_be_ours(event):
             return None
         causes = await self._causes(event)
-        cause = _likeliest([one for one in causes if _fits(one, event, sure=own is not None)], event)
+        if own is None:
+            causes = [cause for cause in causes if event.type in self._emits(cause)]
+        cause = _likeliest([cause for cause in causes if _fits(cause, event, sure=own is not None)], event)
         if cause is None:
             return self._unexplained(event, own)
-        if cause.state == "open" and own is None and (now := self._clock.now_ms()) - cause.at < OPEN_MOST:
-            raise EchoPending(f"{cause.step} is writing to this record", now + OPEN_WAIT)
-        return await self._come_of(cause, event, own)
+        heard = Heard(run=offer(self._plan, event).run, pipeline=self._plan.name, event=event.type)
+        if own is None:
+            if cause.state == "open" and (now := self._clock.now_ms()) - cause.at < OPEN_MOST:
+                raise EchoPending(f"{cause.step} is writing to this record", now + OPEN_WAIT)
+            if await self._ledger.explains_another(cause, heard):
+                return None
+        return await self._come_of(cause, heard, own)
 
-    async def _come_of(self, cause: Cause, event: Event, own: str | None) -> str | None:
+    async def _come_of(self, cause: Cause, heard: Heard, own: str | None) -> str | None:
         depth, chain = cause.depth + 1, self._chain
+        origin = OriginEntry(run=cause.run, pipeline=cause.pipeline, step=cause.step, depth=depth)
+        await self._ledger.keep_origin(heard, origin)
         wrote = f"{own or 'no author is known'}; run {cause.run[:8]} of {cause.pipeline} wrote {cause.step}"
         if cause.pipeline not in chain.follows:
             follows = f"follows {', '.join(sorted(chain.follows))}" if chain.follows else "follows no pipeline"
             return f"{wrote}, and {self._plan.name} {follows} (trigger.follows)"
         if depth > chain.depth:
             return f"{wrote}; {depth} writes of ours led to it, and {self._plan.name} ends at {chain.depth}"
-        origin = OriginEntry(run=cause.run, pipeline=cause.pipeline, step=cause.step, depth=depth)
-        await self._ledger.keep_origin(offer(self._plan, event).run, origin)
         return None
 
     def _unexplained(self, event: Event, own: str | None) -> str | None:
@@ -82,14 +91,18 @@ class Lineage:
 
     def _may_be_ours(self, event: Event) -> bool:
         """
-        Say whether a look at our writes is worth while: nobody else is known to have done it.
+        Say whether a look at our writes is worth while: nobody else is named, and some write may cause it.
         """
-        if not self._chain.written:
-            return False
-        if event.actor is not None and self._connector.acts_as is not None and event.actor != self._connector.acts_as:
-            return False
-        caused = {kind for action in self._connector.actions.values() for kind in action.emits}
-        return not caused or event.type in caused  # a connector that says nothing may cause anything
+        if event.actor is not None and event.actor != self._connector.acts_as:
+            return False  # also before we know who we are: a person's event is not to be lost
+        return event.type in self._caused
+
+    def _emits(self, cause: Cause) -> frozenset[str]:
+        """
+        Return the types of events that *cause* may have led to; of a delivery that is not declared any more, all.
+        """
+        action = self._connector.actions.get(self._chain.actions.get((cause.pipeline, cause.step), ""))
+        return self._caused if action is None else action.emits
 
     async def _causes(self, event: Event) -> list[Cause]:
         since = self._clock.now_ms() - ECHO_SPAN

@@ -38,6 +38,19 @@ class Cause:
     """Source and id of that event: it cannot have come of this write."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """
+    An event as one pipeline hears of it.
+    """
+
+    run: str
+    """The run it is."""
+    pipeline: str
+    event: str
+    """Its type."""
+
+
 class Lineage(Protocol):
     """
     Finds causes, and remembers which run came of which.
@@ -49,8 +62,14 @@ class Lineage(Protocol):
         """
         ...
 
-    async def keep_origin(self, run: str, origin: OriginEntry) -> None:
+    async def explains_another(self, cause: Cause, heard: Heard) -> bool:
         """
-        Remember what *run* comes of, once; its own writes are one deeper.
+        Return whether *cause* is what another event of that type comes of, as far as that pipeline heard of it.
+        """
+        ...
+
+    async def keep_origin(self, heard: Heard, origin: OriginEntry) -> None:
+        """
+        Remember what a run comes of, once; its own writes are one deeper.
         """
         ...

@@ -4,11 +4,13 @@ The part of the book that knows of lineage; `ledger.lineage.Lineage`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from ledger import locks
 from ledger.connection import Connection, Row
-from ledger.lineage import Cause
+from ledger.lineage import Cause, Heard
 from ledger.queries import queries
 from ledger.store import Store
 from schemas.entries import OriginEntry
@@ -28,10 +30,14 @@ class LineageBook:
         rows = await self.store.look(lambda c: c.execute(queries["causes"], named).fetchall())
         return [_cause(row) for row in rows]
 
-    async def keep_origin(self, run: str, origin: OriginEntry) -> None:
-        named = {"run": bytes.fromhex(run), "cause": bytes.fromhex(origin.run)}
-        values = named | {"pipeline": origin.pipeline, "step": origin.step, "depth": origin.depth}
-        await self.store.write(lambda connection: connection.execute(queries["keep_origin"], values), locks.NONE)
+    async def explains_another(self, cause: Cause, heard: Heard) -> bool:
+        named = _named(heard) | {"cause": bytes.fromhex(cause.run), "step": cause.step}
+        return await self.store.look(lambda c: c.execute(queries["explains_another"], named).fetchone()) is not None
+
+    async def keep_origin(self, heard: Heard, origin: OriginEntry) -> None:
+        values = {"pipeline": origin.pipeline, "step": origin.step, "depth": origin.depth}
+        named = _named(heard) | {"cause": bytes.fromhex(origin.run)} | values
+        await self.store.write(lambda connection: connection.execute(queries["keep_origin"], named), locks.NONE)
 
 
 def origin_of(connection: Connection, run: bytes) -> OriginEntry | None:
@@ -42,6 +48,10 @@ def origin_of(connection: Connection, run: bytes) -> OriginEntry | None:
     if row is None:
         return None
     return OriginEntry(run=row["cause"].hex(), pipeline=row["pipeline"], step=row["step"], depth=row["depth"])
+
+
+def _named(heard: Heard) -> dict[str, Any]:
+    return {"run": bytes.fromhex(heard.run), "heard_by": heard.pipeline, "event": heard.event}
 
 
 def _cause(row: Row) -> Cause:

@@ -450,14 +450,17 @@ CREATE TABLE drafts (
 CREATE INDEX drafts_run  ON drafts (run);
 CREATE INDEX drafts_open ON drafts (expires_at) WHERE choice IS NULL;
 
--- Runs whose events come of writes of ours, as far as their pipelines follow whoever wrote.
+-- Runs whose events come of writes of ours, as far as that had to be found out.
 CREATE TABLE lineage (
     run      BLOB PRIMARY KEY,                 -- its event comes of a write of ours
     cause    BLOB NOT NULL,                    -- the run that wrote
     pipeline TEXT NOT NULL,                    -- of that run
     step     TEXT NOT NULL,
-    depth    INTEGER NOT NULL                  -- how many writes of ours led to the event, this one included
+    depth    INTEGER NOT NULL,                 -- how many writes of ours led to the event, this one included
+    heard_by TEXT NOT NULL,                    -- the pipeline that was given the event
+    event    TEXT NOT NULL                     -- its type: a write of nobody's known authorship explains one of each
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX lineage_cause ON lineage (cause);
 
 -- Lanes whose pipeline wrote too often: they take nothing until then.
 CREATE TABLE fuses (

@@ -5,7 +5,7 @@ Chains: pipelines that run on what other pipelines wrote.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipelines.declaration import Declaration, Pipeline
 
@@ -25,6 +25,8 @@ class Chain:
     """How many writes of ours may have led to its event."""
     written: tuple[str, ...] = ()
     """Connections to the account it listens to that some pipeline writes by."""
+    actions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """By pipeline and step the action of each of these deliveries."""
 
 
 def chain_of(declaration: Declaration, name: str) -> Chain:
@@ -34,11 +36,17 @@ def chain_of(declaration: Declaration, name: str) -> Chain:
     pipelines = declaration.pipelines
     trigger = pipelines[name].trigger
     account = _account(declaration, trigger.connection)
-    targets = {deliver.to.partition(".")[0] for pipeline in pipelines.values() for deliver in pipeline.deliver}
+    there = {
+        (each, deliver.step): deliver.to.partition(".")[::2]
+        for each, pipeline in pipelines.items()
+        for deliver in pipeline.deliver
+        if _account(declaration, deliver.to.partition(".")[0]) == account
+    }
     return Chain(
         follows=frozenset(trigger.follows or ()),
         depth=depths(pipelines).get(name, 1) if trigger.follows else 0,
-        written=tuple(sorted(name for name in targets if _account(declaration, name) == account)),
+        written=tuple(sorted({connection for connection, _ in there.values()})),
+        actions={step: action for step, (_, action) in there.items()},
     )
 
 

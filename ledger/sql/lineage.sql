@@ -15,17 +15,25 @@ FROM writes w JOIN runs r ON r.run = w.run LEFT JOIN lineage l ON l.run = w.run
 WHERE w.connection = :connection AND w.version = :record AND w.record <> :record AND w.at >= :since
 ORDER BY at DESC LIMIT :most;
 
+-- explains_another --
+-- Whether a write has led to another event of a type already, as far as a pipeline heard of it
+SELECT 1 FROM lineage
+WHERE cause = :cause AND step = :step AND heard_by = :heard_by AND event = :event AND run <> :run LIMIT 1;
+
 -- keep_origin --
 -- What a run comes of; what was found first stays
-INSERT INTO lineage (run, cause, pipeline, step, depth) VALUES (:run, :cause, :pipeline, :step, :depth) ON CONFLICT DO NOTHING;
+INSERT INTO lineage (run, cause, pipeline, step, depth, heard_by, event)
+VALUES (:run, :cause, :pipeline, :step, :depth, :heard_by, :event) ON CONFLICT DO NOTHING;
 
 -- origin_of --
 -- What a run comes of
 SELECT cause, pipeline, step, depth FROM lineage WHERE run = :run;
 
 -- adopt_lineage --
--- The pipeline that wrote has another name now
-UPDATE lineage SET pipeline = :new WHERE pipeline = :old;
+-- A pipeline that wrote, or heard of it, has another name now
+UPDATE lineage SET pipeline = CASE pipeline WHEN :old THEN :new ELSE pipeline END,
+    heard_by = CASE heard_by WHEN :old THEN :new ELSE heard_by END
+WHERE pipeline = :old OR heard_by = :old;
 
 -- forget_lineage --
 -- What a run comes of

@@ -196,6 +196,48 @@ async def test_what_others_do_is_not_ours(world: Any) -> None:
     assert [end for _, name, end in office.ended[before:] if name == "b"] == ["delivered"] * 5
 
 
+async def test_a_write_stops_one_event_and_no_more(world: Any) -> None:
+    """
+    A change that comes between our write and its echo may be taken for it; then the echo runs in its place.
+    """
+    office = Office(world, p=BOTH)
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.change()  # somebody's, which nobody can tell from the echo before it
+    ends = await office.settle(most=2)
+
+    assert (ends["2", "p"], ends["3", "p"]) == ("own-write", "delivered")
+
+
+@pytest.mark.parametrize("acts_as", [None, "4711"])
+async def test_a_named_author_is_believed(world: Any, acts_as: str | None) -> None:
+    """
+    Also while the system has not said yet who we are: no event of a person is lost for that.
+    """
+    world.desk.acts_as = acts_as
+    office = Office(world, a=CREATED, b=UPDATED)
+    office.change(kind="ticket.created", actor="9")
+    await office.settle(most=1)
+    office.happened.clear()
+    office.change(actor="9")
+    ends = await office.settle(most=1)
+
+    assert ends["3", "b"] == "delivered"
+
+
+async def test_only_what_a_write_causes_may_be_its_doing(world: Any) -> None:
+    """
+    A note causes no `ticket.created`: one that names no author, a second after it, is somebody's.
+    """
+    office = Office(world, p=CREATED)
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.happened.clear()
+    office.change(kind="ticket.created", after=1.0)
+
+    assert (await office.settle(most=1))["3", "p"] == "delivered"
+
+
 async def test_one_event_of_two_pipelines_is_not_the_others_doing(world: Any) -> None:
     """
     A has written before B gets to the same event: it did not come of that.

@@ -7,9 +7,14 @@ from __future__ import annotations
 import pytest
 
 from ledger import WriteIntent
+from ledger.lineage import Heard
 from schemas.entries import OriginEntry
 
 BODY = b'{"specversion":"1.0"}'
+
+
+def heard(run, pipeline="q", event="ticket.updated"):
+    return Heard(run=run, pipeline=pipeline, event=event)
 
 
 @pytest.fixture
@@ -79,8 +84,8 @@ async def test_depth_grows_from_run_to_run(book, site, make, wrote):
     first = await wrote("1")
     second = make("2", lane="2", pipeline="q")
     origin = OriginEntry(run=first.run, pipeline="p", step="desk.note", depth=1)
-    await book.keep_origin(second.run, origin)
-    await book.keep_origin(second.run, origin.model_copy(update={"depth": 7}))
+    await book.keep_origin(heard(second.run), origin)
+    await book.keep_origin(heard(second.run), origin.model_copy(update={"depth": 7}))
     await wrote("2", pipeline="q")
     newest, oldest = await book.causes("desk", "35", 0)
 
@@ -92,7 +97,7 @@ async def test_depth_grows_from_run_to_run(book, site, make, wrote):
 async def test_a_renamed_pipeline_stays_the_cause(book, wrote):
     """It takes over what it wrote and what came of it."""
     first = await wrote("1")
-    await book.keep_origin(first.run, OriginEntry(run="ab" * 16, pipeline="p", step="desk.note", depth=1))
+    await book.keep_origin(heard(first.run), OriginEntry(run="ab" * 16, pipeline="p", step="desk.note", depth=1))
     await book.adopt("p", "brief")
     (cause,) = await book.causes("desk", "35", 0)
 
@@ -102,9 +107,22 @@ async def test_a_renamed_pipeline_stays_the_cause(book, wrote):
 async def test_lineage_goes_with_the_details(book, site, wrote):
     """Pruning leaves nothing of it."""
     claim = await wrote("1")
-    await book.keep_origin(claim.run, OriginEntry(run="ab" * 16, pipeline="p", step="desk.note", depth=1))
+    await book.keep_origin(heard(claim.run), OriginEntry(run="ab" * 16, pipeline="p", step="desk.note", depth=1))
     await site.clock.advance(40 * 86_400)
     await book.prune()
     left = await book.store.read(lambda connection: connection.execute("SELECT count(*) AS n FROM lineage").fetchone())
 
     assert left["n"] == 0
+
+
+async def test_a_write_explains_one_event_of_a_type(book, wrote):
+    """Of each pipeline that heard of it; the same event again is no other."""
+    await wrote("1")
+    (cause,) = await book.causes("desk", "35", 0)
+    origin = OriginEntry(run=cause.run, pipeline="p", step=cause.step, depth=1)
+    await book.keep_origin(heard("ab" * 16), origin)
+    others = [heard("cd" * 16), heard("ab" * 16), heard("cd" * 16, "p"), heard("cd" * 16, event="ticket.created")]
+
+    assert [await book.explains_another(cause, other) for other in others] == [True, False, False, False]
+    await book.adopt("q", "brief")
+    assert await book.explains_another(cause, heard("cd" * 16, "brief"))

@@ -5,8 +5,11 @@ CREATE TABLE lineage (
     cause    BLOB NOT NULL,                    -- the run that wrote
     pipeline TEXT NOT NULL,                    -- of that run
     step     TEXT NOT NULL,
-    depth    INTEGER NOT NULL                  -- how many writes of ours led to the event, this one included
+    depth    INTEGER NOT NULL,                 -- how many writes of ours led to the event, this one included
+    heard_by TEXT NOT NULL,                    -- the pipeline that was given the event
+    event    TEXT NOT NULL                     -- its type: a write of nobody's known authorship explains one of each
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX lineage_cause ON lineage (cause);
 CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
 CREATE TABLE fuses (
     tenant   TEXT NOT NULL,
