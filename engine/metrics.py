@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from ledger.beats import Pulse
 from ledger.contract import Ledger
 from ledger.fuses import Fuse
 from ledger.limits import Purse
@@ -73,6 +74,7 @@ class Metrics:
                 [("month" if each.period == month else "day", each) for each in purses],
                 await self._ledger.paces(),
                 await self._ledger.fuses(),
+                await self._ledger.pulses(),
                 now,
             )
             return await asyncio.to_thread(self._instruments.text, shown)
@@ -99,12 +101,14 @@ class _Kept:
         purses: list[tuple[str, Purse]],
         paces: list[Pace],
         fuses: list[Fuse],
+        pulses: list[Pulse],
         now: int,
     ) -> None:
         self._alerts = alerts
         self._purses = purses
         self._paces = paces
         self._fuses = Counter(fuse.pipeline for fuse in fuses)
+        self._pulses = pulses
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -125,6 +129,17 @@ class _Kept:
         for pipeline, count in sorted(self._fuses.items()):
             blown.add_metric([pipeline], count)
         yield blown
+        yield from self._of_sources()
+
+    def _of_sources(self) -> Iterator[Metric]:
+        labels = ["connection", "source"]
+        silent = GaugeMetricFamily("penstock_source_silent", "Whether a source is silent for too long.", labels=labels)
+        quiet = GaugeMetricFamily("penstock_source_quiet_seconds", "Time without an event of a source.", labels=labels)
+        for pulse in self._pulses:
+            name = [pulse.connection, pulse.source]
+            silent.add_metric(name, int(pulse.silent_at is not None))
+            quiet.add_metric(name, max(0, self._now - pulse.quiet_from) / 1000)
+        yield from (silent, quiet)
 
     def _of_paces(self) -> Iterator[Metric]:
         for name, text in _PACES:

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from ledger import asks, claims, gates, locks, pickup, reading, retention, runs, settling, steps
 from ledger.batching_book import BatchingBook
+from ledger.beats_book import BeatsBook
 from ledger.caching_book import CachingBook
 from ledger.claims import Claimant
 from ledger.connection import Connection
@@ -81,6 +82,7 @@ class Book(
     DraftingBook,
     LineageBook,
     FusesBook,
+    BeatsBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ledger.batching import Batching
+from ledger.beats import Beats
 from ledger.caching import Caching
 from ledger.drafting import Drafting
 from ledger.estate import Estates
@@ -72,6 +73,7 @@ class Ledger(
     Drafting,
     Lineage,
     Fuses,
+    Beats,
     Protocol,
 ):
     """

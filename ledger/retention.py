@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from ledger.beats import HOUR, LEARNED
 from ledger.connection import Connection
 from ledger.queries import queries
 
@@ -65,6 +66,14 @@ def forget_questions(connection: Connection, now: int) -> None:
     Delete questions whose answers are too old to be used again.
     """
     connection.execute(queries["expire_cache"], {"now": now})
+
+
+def forget_beats(connection: Connection, now: int) -> None:
+    """
+    Delete the hours from which nobody learns any more what is usual, and sources that are gone.
+    """
+    connection.execute(queries["forget_beats"], {"before": now // HOUR - LEARNED})
+    connection.execute(queries["forget_pulses"], {"before": now - LEARNED * HOUR})
 
 
 def forget_limits(connection: Connection, before: int) -> None:

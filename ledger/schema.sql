@@ -473,3 +473,24 @@ CREATE TABLE fuses (
     stopped  INTEGER NOT NULL,                 -- runs since then
     PRIMARY KEY (tenant, pipeline, lane)
 ) STRICT, WITHOUT ROWID;
+
+-- How many events a source sent in each hour.
+CREATE TABLE beats (
+    connection TEXT NOT NULL,
+    source     TEXT NOT NULL,
+    hour       INTEGER NOT NULL,               -- since the epoch
+    events     INTEGER NOT NULL,
+    PRIMARY KEY (connection, source, hour)
+) STRICT, WITHOUT ROWID;
+
+-- When a source was heard last, and since when it is silent.
+CREATE TABLE pulses (
+    connection TEXT NOT NULL,
+    source     TEXT NOT NULL,
+    first_at   INTEGER NOT NULL,               -- when it was first listened to
+    last_at    INTEGER,                        -- its last event
+    quiet_from INTEGER NOT NULL,               -- since then somebody has listened in vain
+    watched_at INTEGER NOT NULL,               -- when somebody listened last
+    silent_at  INTEGER,                        -- when people were told; empty while it speaks
+    PRIMARY KEY (connection, source)
+) STRICT, WITHOUT ROWID;

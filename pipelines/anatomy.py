@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.units import NOW, Amount, Duration, DurationRange, Rate, Spend, StartingPoint, TokenRange, Tokens
+from pipelines.switches import Fuse
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -221,7 +222,7 @@ class Limits(Part):
     """Events per user in any such time, e.g. `20/hour`."""
     per_key: Rate | None = None
     """Events per record in any such time, e.g. `6/day`."""
-    fuse: Rate | Literal["off"] = Rate(100, 3600.0)
+    fuse: Fuse = Rate(100, 3600.0)
     """Runs delivered per record in any such time, after which the record's events end `dead`: a pipeline that writes so often to one record answers itself. `off` for none."""
     at_limit: Literal["hold", "drop"] | Use | None = None
     """What happens over a limit: `hold` lets events wait, `drop` ends them over-budget (so when not set), `{use: ROUTE}` asks other models."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ledger
 from console.cli import project, wording
@@ -14,9 +15,13 @@ from console.cli.pausing import shown
 from console.places import ledger_place
 from console.references import of_ledger
 from ledger.fuses import Fuse
+from penstock.clock import SystemClock
 from penstock.errors import PenstockError, Unreachable
 from penstock.secrets import MissingSecret, Secrets
 from pipelines.declaration import Declaration
+
+if TYPE_CHECKING:
+    from engine.heartbeat import Quiet
 
 
 def server(declaration: Declaration, root: Path, *, offline: bool) -> Finding:
@@ -46,7 +51,8 @@ def server(declaration: Declaration, root: Path, *, offline: bool) -> Finding:
 
 def kept(declaration: Declaration, root: Path, *, offline: bool) -> list[Finding]:
     """
-    Look for what stands still, as far as there is a ledger to ask: paused pipelines, and fuses that blew.
+    Look for what stands still, as far as there is a ledger to ask: paused pipelines, fuses that blew, and silent
+    sources; and how the others are.
     """
     try:
         secrets = Secrets()
@@ -55,16 +61,19 @@ def kept(declaration: Declaration, root: Path, *, offline: bool) -> list[Finding
         place = ledger_place(declaration, root, secrets)
         if offline and isinstance(place, str):
             return []
-        return asyncio.run(_kept(place))
+        return asyncio.run(_kept(declaration, place))
     except PenstockError:
         return []  # there is none yet, or somebody else says that it cannot be reached
 
 
-async def _kept(place: Path | str) -> list[Finding]:
+async def _kept(declaration: Declaration, place: Path | str) -> list[Finding]:
+    from engine.heartbeat import limits_of, quiets  # the engine takes a while to load
+
     async with project.open_ledger(place) as opened:
         lines = shown(await opened.pauses())
         found = [Finding(what="pause", state="note", says=line, next="penstock resume lets it go on") for line in lines]
-        return [*found, *(_blown(fuse) for fuse in await opened.fuses())]
+        found += [_blown(fuse) for fuse in await opened.fuses()]
+        return found + [_heard(one) for one in await quiets(limits_of(declaration), ledger=opened, clock=SystemClock())]
 
 
 def _blown(fuse: Fuse) -> Finding:
@@ -74,3 +83,21 @@ def _blown(fuse: Fuse) -> Finding:
         f"{wording.moment(fuse.until)} will"
     )
     return Finding(what="fuse", state="bad", says=says, next="see who answers whom: penstock runs show; then replay")
+
+
+def _heard(quiet: Quiet) -> Finding:
+    """
+    Say of one source when it was heard last, and whether that is long ago.
+    """
+    from engine.heartbeat import ALL, GAP, in_words
+
+    pulse = quiet.pulse
+    what = f"source {pulse.connection}" + ("" if pulse.source == ALL else f"/{pulse.source}")
+    says = f"its last event came at {wording.moment(pulse.last_at)}" if pulse.last_at else "no event came yet"
+    if SystemClock().now_ms() - pulse.watched_at > GAP * 1000:
+        says += f"; no hub has listened since {wording.moment(pulse.watched_at)}"
+        return Finding(what=what, state="note", says=says, next="penstock run")
+    if quiet.silent:
+        says = f"silent for {wording.duration(int(quiet.seconds * 1000))}: {says}, and {in_words(quiet)}"
+        return Finding(what=what, state="bad", says=says, next="look at its webhook, its account and its network")
+    return Finding(what=what, state="ok", says=f"{says}; {in_words(quiet)}")
