@@ -19,7 +19,6 @@ from console import alerting, capacity, places, telling
 from console.failpoint import failpoint, lease
 from console.references import references
 from engine import Engine
-from engine.heartbeat import limits_of
 from ledger.contract import Ledger
 from penstock.clock import Clock, SystemClock
 from penstock.http import Http
@@ -99,8 +98,7 @@ async def open_hub(
             fail=fail,
             layout=places.layout(declaration),
             **told,
-            silence=limits_of(declaration),
-            webhook=alerting.webhook_of(declaration, secrets, http if given_http else None, stack),
+            **alerting.alerting(declaration, secrets, http if given_http else None, stack),
         )
         yield Hub(
             declaration=declaration,

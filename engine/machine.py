@@ -17,7 +17,7 @@ from bus.contract import Bus
 from connectors import open_call
 from connectors.contract import Connector, Decision, Health
 from engine.alerts import Alerts, Webhook
-from engine.dispatch import LOOK_EVERY, Dispatch
+from engine.dispatch import LOOK_EVERY, Dispatch, Sender
 from engine.executor import IN_FLIGHT, Executor
 from engine.gates import Gates
 from engine.heartbeat import LOOK_EVERY as LISTEN_EVERY
@@ -143,10 +143,7 @@ class Engine:
         self._sources = self._opened(bus, layout, instruments, fail)
         self._partitions = layout.partitions
         self._letters = Letters(bus, layout.dead)
-        alerts = Alerts(clock, webhook)
-        senders = {KIND: self._letters.send, "alert": alerts.send, "refused": alerts.refused, FUSE: alerts.blown}
-        senders[SILENT] = alerts.silent
-        self._dispatch = Dispatch(ledger, clock, senders)
+        self._dispatch = Dispatch(ledger, clock, self._senders(Alerts(clock, webhook)))
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self, *, taking: bool = True) -> None:
@@ -169,6 +166,13 @@ class Engine:
         await self.executor.start()
         if taking:
             self._sources.start()
+
+    def _senders(self, alerts: Alerts) -> Mapping[str, Sender]:
+        """
+        Return by kind of parcel who sends it.
+        """
+        told = {"alert": alerts.send, "refused": alerts.refused, FUSE: alerts.blown, SILENT: alerts.silent}
+        return {KIND: self._letters.send} | told
 
     def _door(self, bus: Bus, layout: Layout) -> Ingress:
         return Ingress(
