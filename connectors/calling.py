@@ -16,8 +16,8 @@ from connectors.budget import Budget
 from connectors.contract import Call, Connector
 from connectors.edge import Edge
 from penstock.clock import Clock
-from penstock.errors import Crowded, Rejected, Unavailable, UnknownOutcome
-from penstock.http import Http, NotSent, Request, Response, SentNoAnswer
+from penstock.errors import AuthFailed, Crowded, Rejected, Unavailable, UnknownOutcome
+from penstock.http import CertificateRefused, Http, NotSent, Request, Response, SentNoAnswer
 
 WAITING = 0.5  # share of the time left that may go by before it is our turn
 CREDENTIALS = 3  # tried at most for one request: the newest, the one there is after a refusal, the one before
@@ -83,7 +83,7 @@ class HttpCall:
                     await edge.ready()
                 proof = proof or edge.headers()[0]  # after the wait: the newest there is
                 named = {"user-agent": USER_AGENT, **proof, **(headers or {})}
-                request = Request.to(method, target, params=params, headers=named, **body)
+                request = Request.to(method, target, params=params, headers=named, reach=edge.reach(), **body)
                 return await self._exchange(request, what, write=write), proof
 
         response = await self._proven(edge, sent, what)
@@ -123,6 +123,8 @@ class HttpCall:
         self._fence()
         try:
             return await self._http.send(request, timeout=left, fence=self._fence)
+        except CertificateRefused as error:
+            raise AuthFailed(f"{what}: our certificate is refused: {error}") from error
         except NotSent as error:
             raise Unavailable(f"{what}: the system cannot be reached: {error}") from error
         except SentNoAnswer as error:

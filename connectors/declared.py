@@ -5,7 +5,7 @@ The connector a manifest makes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from connectors.tokens import Tokens
 from connectors.verification import verify
 from connectors.writing import Writing
 from penstock.clock import Clock, utc
+from penstock.destinations import Reach
 from penstock.errors import AuthFailed, Crowded, EdgeError, Rejected, Unavailable
 from penstock.http import Http
 from schemas.events import Event
@@ -53,13 +54,19 @@ class DeclaredConnector:
     """
 
     def __init__(
-        self, manifest: Manifest, folder: Path, settled: Settled, clock: Clock, http: Http | None = None
+        self,
+        manifest: Manifest,
+        folder: Path,
+        settled: Settled,
+        clock: Clock,
+        http: Http | None = None,
+        reach: Callable[[], Reach | None] = lambda: None,
     ) -> None:
         """
-        *http* is needed by those whose credential is a token that has to be fetched.
+        *http* is needed by those whose credential is a token that has to be fetched; *reach* bounds every request.
         """
         oauth2 = manifest.auth.oauth2
-        self._tokens = None if oauth2 is None or http is None else Tokens(oauth2, settled, http, clock)
+        self._tokens = None if oauth2 is None or http is None else Tokens(oauth2, settled, http, clock, reach)
         self.name = manifest.name
         self.acts_as: str | None = None
         self.events: Mapping[str, JsonSchema] = manifest.event_schemas
@@ -81,6 +88,7 @@ class DeclaredConnector:
             budget=Budget(manifest.budget or UNLIMITED, clock),
             clock=clock,
             ready=self._tokens.ready if self._tokens is not None else None,
+            reach=reach,
         )
         self._budgets: dict[str, Budget] = {}
         """What polls are limited to apart, by its name: they may share it."""

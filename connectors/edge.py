@@ -22,6 +22,7 @@ from connectors.settings import Settled
 from connectors.tokens import OAuth2Rule
 from penstock import errors
 from penstock.clock import Clock, utc
+from penstock.destinations import Reach
 from penstock.http import Response
 from penstock.redaction import LIVE, MASK, spellings
 from penstock.retry import parse_retry_after
@@ -131,9 +132,12 @@ class Edge:
         budget: Budget,
         clock: Clock,
         ready: Callable[[], Awaitable[None]] | None = None,
+        reach: Callable[[], Reach | None] = lambda: None,
     ) -> None:
         self.ready = ready
         """What has to be done before a request has its headers."""
+        self.reach = reach
+        """How far requests may go, and with which certificates; None where nothing was said of that."""
         self.base_url = base_url
         self.budget = budget
         self._headers = headers

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -14,8 +14,9 @@ from connectors.formulas import Formula, value
 from connectors.part import Identifier, Part
 from connectors.settings import Settled
 from penstock.clock import Clock
+from penstock.destinations import Reach
 from penstock.errors import AuthFailed, Unavailable
-from penstock.http import Http, NotSent, Request, SentNoAnswer
+from penstock.http import CertificateRefused, Http, NotSent, Request, SentNoAnswer
 
 EARLY = 60.0  # seconds before its end that a token is replaced
 LASTS = 3_600.0  # seconds of a token that does not say
@@ -44,7 +45,15 @@ class Tokens:
     The token of one connection.
     """
 
-    def __init__(self, rule: OAuth2Rule, settled: Settled, http: Http, clock: Clock) -> None:
+    def __init__(
+        self,
+        rule: OAuth2Rule,
+        settled: Settled,
+        http: Http,
+        clock: Clock,
+        reach: Callable[[], Reach | None] = lambda: None,
+    ) -> None:
+        self._reach = reach
         self._rule = rule
         self._settled = settled
         self._http = http
@@ -86,7 +95,8 @@ class Tokens:
         else:
             pair = f"{quote(client, safe='')}:{quote(secret, safe='')}"
             headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-        request = Request.to("POST", url, headers=headers, content=urlencode(form).encode())
+        content = urlencode(form).encode()
+        request = Request.to("POST", url, headers=headers, content=content, reach=self._reach())
         token, lasts = await self._asked(request)
         self.known = [token, *self.known][:KEPT]
         self._until = self._clock.monotonic() + max(1.0, lasts - EARLY)
@@ -95,6 +105,8 @@ class Tokens:
         try:
             response = await self._http.send(request, timeout=WITHIN)
             found = response.json() if response.body else {}
+        except CertificateRefused as error:
+            raise AuthFailed(f"no token could be fetched: our certificate is refused: {error}") from None
         except (NotSent, SentNoAnswer, ValueError) as error:
             raise Unavailable(f"no token could be fetched: {type(error).__name__}") from None
         answer: Mapping[str, Any] = found if isinstance(found, Mapping) else {}

@@ -30,6 +30,7 @@ POINTS = (
     "finish:after",
     "finish:before",
     "join",
+    "rerun",
     "reserve",
     "run:answered",
     "settle",

@@ -5,11 +5,12 @@ Asking: the models of a pipeline in turn, each behind its gate, and another rout
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from ai import AI, AIError, Batched, Ladder, Paced, Terms, Wanted, batch_terms
+from engine.changes import Seen
 from engine.gates import AtGate, Gates
 from ledger.batching import Item
 from ledger.caching import Question
@@ -39,6 +40,7 @@ class Asked:
     """Whether it is asked at once although its pipeline asks in batches: it was in one already."""
     item: Item | None = None
     """The question's place in a batch, when it was answered there."""
+    seen: Seen = field(default_factory=dict)
     question: Question | None = None
     """None when its answer is used once. The answer of another route than the pipeline's own never is one to it."""
 
@@ -50,6 +52,7 @@ class Asked:
         return {
             "receipt": self.receipt.model_dump(mode="json"),
             "prompt": {"system": self.prompt.system, "user": self.prompt.user},
+            **({"seen": self.seen} if self.seen else {}),
         }
 
 
@@ -105,6 +108,7 @@ class Asking:
             caps=caps,
             patient=False,
             item=item,
+            seen=told.get("seen", {}),
             question=self._plan.cache.question(prompt, claim.tenant) if self._plan.cache else None,
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 from connectors import open_call
 from connectors.contract import Action, Call, Connector, Written
 from engine.approving import ASKED, Approving
+from engine.changes import CHANGED, Before, Changes
 from engine.echoes import value_hash
 from engine.gates import Gates
 from engine.lookups import Lookups, through
@@ -26,7 +27,7 @@ from penstock.errors import UnknownOutcome
 from penstock.http import Http
 from pipelines.deliveries import DeliveryPlan
 from pipelines.plan import Plan
-from schemas.entries import Answer, AsideReason, Verdict
+from schemas.entries import Answer, AsideReason, RunDetail, Verdict
 from schemas.events import Event
 
 Outcome = dict[str, Any]
@@ -84,6 +85,7 @@ class Delivering:
         self._gates = gates
         self._watch = watch
         self._fail = fail
+        self.changes = Changes(plan, connectors=connectors, lookups=lookups)
         self._approving = Approving(
             connectors=connectors,
             ledger=ledger,
@@ -110,7 +112,10 @@ class Delivering:
 
         *goes_on* keeps the last one's end at once: the run does not end with it.
         """
-        done = await self._done(claim)
+        detail = await self._detail(claim)
+        done = _done(detail, claim)
+        before = Before.of(detail, claim.generation)
+        changed = await self.changes.check(claim, event, answer, before, probing)
         outcomes: list[Outcome] = []
         ending: Ending | None = None
         for delivery in self._plan.deliveries:
@@ -118,7 +123,9 @@ class Delivering:
             with station(delivery.step):
                 if (kept := done.get(delivery.step)) is None:
                     with self._watch.step(self._plan.name, delivery.step):
-                        kept, ending = await self._one(claim, delivery, event, answer, probing, newer, ends=ends)
+                        kept, ending = await self._one(
+                            claim, delivery, event, answer, probing, newer, ends=ends, changed=delivery.step in changed
+                        )
                 if delivery.show_progress and kept["outcome"] in ("skipped", "superseded"):
                     await self._progressing.leave(claim, event, delivery.step)
                 outcomes.append(kept)
@@ -127,20 +134,16 @@ class Delivering:
         wrote = frozenset(one.step for one, outcome in ended if outcome["outcome"] in ("delivered", "unchanged"))
         return Delivered(verdict=verdict, why=why, ending=ending, wrote=wrote)
 
-    async def _done(self, claim: Claim) -> dict[str, Outcome]:
+    async def _detail(self, claim: Claim) -> RunDetail | None:
         """
-        Return what deliveries of an earlier try ended with: the record may say otherwise by now.
+        Return what the run did before, when anybody needs to know.
         """
+        if self.changes.watched:
+            return await self._ledger.detail(claim.run)
         if claim.new:
-            return {}
+            return None
         kept = await self._ledger.answer(claim.run, "ask", claim.generation)
-        if kept is None or not kept[1]:
-            return {}
-        detail = await self._ledger.detail(claim.run)
-        steps = detail.steps if detail is not None else ()
-        mine = [step for step in steps if step.kind == "write" and step.generation == claim.generation]
-        done = {step.step: step.result for step in mine if step.state == "done"}
-        return {step: result for step, result in done.items() if result.get("outcome") != ASKED}
+        return await self._ledger.detail(claim.run) if kept is not None and kept[1] else None
 
     async def _one(
         self,
@@ -152,6 +155,7 @@ class Delivering:
         newer: Newer | None,
         *,
         ends: bool,
+        changed: bool,
     ) -> tuple[Outcome, Ending | None]:
         scope = self._plan.scope(event, answer, claim.burst)
         record = delivery.record_of(scope)
@@ -162,6 +166,8 @@ class Delivering:
         if newer is not None and (delivery.connection, record) in newer.targets:
             why = f"{delivery.step}: run {newer.run[:8]} of the same lane is newer, and wrote to it before"
             return {"outcome": "superseded", "why": why}, None
+        if changed:
+            return _skipped(delivery, CHANGED)
         if not delivery.wanted(scope):
             return _skipped(delivery, "`when` was not true")
         if delivery.needs_record and action.reads:
@@ -286,6 +292,16 @@ class Delivering:
             fence=fence,
             clock=self._clock,
         )
+
+
+def _done(detail: RunDetail | None, claim: Claim) -> dict[str, Outcome]:
+    """
+    Return what deliveries of an earlier try ended with: the record may say otherwise by now.
+    """
+    steps = detail.steps if detail is not None else ()
+    mine = [step for step in steps if step.kind == "write" and step.generation == claim.generation]
+    done = {step.step: step.result for step in mine if step.state == "done"}
+    return {step: result for step, result in done.items() if result.get("outcome") != ASKED}
 
 
 def _skipped(delivery: DeliveryPlan, why: str) -> tuple[Outcome, None]:

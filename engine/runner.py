@@ -8,55 +8,42 @@ exactly one transition of the ledger: final, waiting or aside.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-from ai import AI, AIError, Awaited, Batched, Ladder, Paced, Pacer
+from ai import AI, Ladder, Pacer
 from bus.contract import Message
 from connectors.contract import Connector
 from engine import offering
-from engine.approving import Undecided
 from engine.asking import Asked, Asking
-from engine.delivering import Delivering, Parked
-from engine.echoes import EchoPending
-from engine.gates import AtGate, Gates
-from engine.holds import Holds, Queued
+from engine.consequences import Consequences, End
+from engine.delivering import Delivering
+from engine.gates import Gates
+from engine.holds import Holds
 from engine.judging import Judging
 from engine.lookups import Lookups
-from engine.patience import LedgerDown, firmly
+from engine.patience import firmly
 from engine.progressing import Progressing
 from engine.rates import TooMany, count
 from engine.shadowing import Shadowing
-from engine.stations import ASK, CONTEXT, TRIGGER, station, station_of
+from engine.stations import ASK, CONTEXT, TRIGGER, station
 from engine.watch import Watch
 from ledger.batching import Item
 from ledger.bursts import Burst
 from ledger.contract import Cap, Claim, Ledger, NewRun
-from ledger.limits import Allowed, CapReached
-from ledger.returning import Failure, Newer
+from ledger.limits import Allowed
+from ledger.returning import Newer
 from penstock.clock import Clock
 from penstock.errors import (
-    AuthFailed,
-    Conflict,
-    EdgeError,
     Fenced,
-    OverBudget,
-    PenstockError,
-    Refused,
-    Unavailable,
-    UnknownOutcome,
 )
 from penstock.http import Http
 from penstock.metrics import Instruments
 from penstock.tracing import Span
-from penstock.units import span as spelled
 from pipelines.plan import Plan
 from schemas.entries import Answer, Prompt, Receipt, Verdict
 from schemas.events import Event
 
 log = logging.getLogger(__name__)
-
-OURS_AGAIN = 2_000  # ms until a run goes on that our own ledger or our own limit stopped
 
 
 class Runner:
@@ -85,6 +72,7 @@ class Runner:
         self._clock = clock
         self._gates = gates
         self._holds = holds or Holds(ledger, clock)
+        self._consequences = Consequences(plan, ledger=ledger, clock=clock, holds=self._holds)
         self._watch = watch or Watch(Instruments(), clock)
         self._asking = Asking(plan, ai=ai, gates=gates, clock=clock)
         self._shadowing = Shadowing(plan, ai=ai, ledger=ledger, gates=gates)
@@ -165,24 +153,25 @@ class Runner:
             except Fenced:
                 raise
             except Exception as error:  # noqa: BLE001 - the outermost loop of a run: every error becomes a state
-                end = await self._state_after(error, claim, body)
+                end = await self._consequences.after(error, claim, body)
             if leaving is not None:
                 leaving()
             last = await self._take(claim, end, span)
-            if end[0] == self._ledger.finish:
+            if end[0] in (self._ledger.finish, self._ledger.rerun):
                 await self._progressing.clear(claim, event)
             return last
 
-    async def _take(self, claim: Claim, end: _End, span: Span | None = None) -> bool:
+    async def _take(self, claim: Claim, end: End, span: Span | None = None) -> bool:
         transition, args, keywords = end
         last = await firmly(self._clock, lambda: transition(*args, **keywords))
         if transition == self._ledger.finish:
             self._watch.ended(claim, args[1], span)
             return bool(last)
-        self._watch.put_off(claim, args[1] if isinstance(args[1], str) else "hold", span)
+        reason = "changed" if transition == self._ledger.rerun else args[1] if isinstance(args[1], str) else "hold"
+        self._watch.put_off(claim, reason, span)
         return False
 
-    async def _attempt(self, claim: Claim, event: Event, body: bytes, probing: str | None) -> _End:
+    async def _attempt(self, claim: Claim, event: Event, body: bytes, probing: str | None) -> End:
         newer = await self._ledger.newer(claim) if claim.overtakable else None
         answer, asked = await self._recalled(claim), None
         if answer is None:
@@ -208,7 +197,7 @@ class Runner:
 
     async def _ended_before_asking(
         self, claim: Claim, event: Event, body: bytes, newer: Newer | None, item: Item | None
-    ) -> _End | None:
+    ) -> End | None:
         """
         Return how a run ends that need not be asked about; once it was, it is judged no more.
         """
@@ -221,11 +210,8 @@ class Runner:
         if (judged := await self._judging.before_asking(claim, event)) is None:
             return None
         verdict, why = judged
-        failed = self._failure(TRIGGER) if verdict == "dead" else None
+        failed = self._consequences.failure(TRIGGER) if verdict == "dead" else None
         return finish, (claim, verdict), {"why": why, "body": body, "failed": failed}
-
-    def _failure(self, step: str | None) -> Failure:
-        return Failure(step=step, config_hash=self.plan.config_hash)
 
     async def _recalled(self, claim: Claim) -> Answer | None:
         """
@@ -257,6 +243,7 @@ class Runner:
             may_ask()  # before a context is made in vain
             await self._progressing.show(claim, event)
         with station(CONTEXT), self._watch.step(plan.name, CONTEXT):
+            seen = await self._delivering.changes.seen(claim, event, probing)  # first: what is read later is newer
             prompt, receipt, evidence = await self._assemble(event, claim.run, probing, claim.burst)
         patient = self._asking.patient(claim, event.time, self._clock.now_ms())
         question = None if plan.cache is None else plan.cache.question(prompt, claim.tenant)
@@ -267,6 +254,7 @@ class Runner:
             caps=caps,
             patient=patient,
             by_itself=item is not None,
+            seen=seen,
             question=question,
         )
         with station(ASK), self._watch.step(plan.name, ASK):
@@ -304,93 +292,8 @@ class Runner:
         prompt, receipt, _ = await self._assemble(event, run, None)
         return prompt, receipt
 
-    # ---- what an error means ----------------------------------------------------------------
-
-    async def _state_after(self, error: Exception, claim: Claim, body: bytes) -> _End:
-        """
-        Return the transition that *error* asks for.
-        """
-        ledger = self._ledger
-        why = str(error).encode(errors="replace").decode()  # half a character could not be kept
-        if waiting := await self._wait_after(error, claim, body, why):
-            return waiting
-        if isinstance(error, AtGate | Paced):
-            return self._given_up(claim, body, why)
-        match error:
-            case OverBudget():
-                return ledger.finish, (claim, "over-budget"), {"why": why, "body": body}
-            case Refused():
-                return ledger.finish, (claim, "refused"), {"why": why, "body": body}
-            case AIError() if error.advice == "refused":
-                return ledger.finish, (claim, "refused"), {"why": why, "body": body}
-            case Parked() | Undecided():
-                return ledger.aside, (claim, error.aside, body), {"why": why}
-            case AIError(advice="retry") | Conflict() | AuthFailed():
-                return self._again(claim, body, why, at=station_of(error))
-            case UnknownOutcome():
-                return self._again(claim, body, why, last=(ledger.aside, (claim, "parked", body), {"why": why}))
-            case AIError() | EdgeError() | PenstockError():
-                return self._dead(claim, body, why, station_of(error))
-            case _:
-                log.error("run %s failed unforeseen", claim.run, exc_info=error, extra={"penstock.run": claim.run})
-                return self._again(claim, body, f"unforeseen {type(error).__name__}: {why}", at=station_of(error))
-
-    def _dead(self, claim: Claim, body: bytes, why: str, step: str | None) -> _End:
-        return self._ledger.finish, (claim, "dead"), {"why": why, "body": body, "failed": self._failure(step)}
-
-    async def _wait_after(self, error: Exception, claim: Claim, body: bytes, why: str) -> _End | None:
-        """
-        Return how a run waits for what is not its event's fault; None when it is.
-        """
-        wait, now = self._ledger.wait, self._clock.now_ms()
-        match error:
-            case AtGate():
-                late = self._too_late(claim, now)
-                return None if late else (wait, (claim, "outage", body), {"why": why, "gate": error.gate})
-            case Paced():
-                late = self._too_late(claim, now)
-                return None if late else (wait, (claim, "pace", body), {"why": why, "due_at": error.due_at})
-            case Batched():
-                return wait, (claim, "batch", body), {"why": why, "due_at": error.due_at}
-            case EchoPending() | Awaited():
-                return wait, (claim, "behind", body), {"why": why, "due_at": error.due_at}
-            case LedgerDown() | Unavailable():  # of our ledger or our own limit: what systems and models do is `AtGate`
-                pause = getattr(error, "retry_after", None) or 0.0
-                return wait, (claim, "retry", body), {"why": why, "due_at": now + max(int(pause * 1000), OURS_AGAIN)}
-            case TooMany() if self.plan.pipeline.limits.at_limit == "hold":
-                return wait, (claim, "hold", body), {"why": why, "due_at": error.due_at}
-            case CapReached() | Queued() if await self._holds.waits(error, claim):
-                return self._holds.wait, (error, claim, body), {"why": why}
-        return None
-
-    def _too_late(self, claim: Claim, at: int) -> bool:
-        """
-        Say whether a try at UTC ms *at* would be longer after the first than `give_up_after`.
-        """
-        return claim.began_at is not None and at - claim.began_at > self.plan.give_up_after * 1000
-
-    def _given_up(self, claim: Claim, body: bytes, why: str, at: str | None = None) -> _End:
-        told = f"{why} (given up {spelled(self.plan.give_up_after)} after the first try)"
-        return self._dead(claim, body, told, at)
-
     async def give_up(self, claim: Claim, body: bytes, gate: str) -> None:
         """
         End a run that waited at a gate longer than `give_up_after`. Raises `Fenced`.
         """
-        await self._take(claim, self._given_up(claim, body, f"{gate} is still shut"))
-
-    def _again(self, claim: Claim, body: bytes, why: str, *, last: _End | None = None, at: str | None = None) -> _End:
-        """
-        Wait for the next attempt, or end as *last* (by default dead) when there is none left.
-        """
-        pause = self.plan.backoff.decide(claim.attempts + 1)
-        if pause is None:
-            tried = f"{why} (tried {claim.attempts + 1} times)"
-            return last or self._dead(claim, body, tried, at)
-        due = self._clock.now_ms() + int(pause * 1000)
-        if self._too_late(claim, due):
-            return last or self._given_up(claim, body, why, at)
-        return self._ledger.wait, (claim, "retry", body), {"why": why, "due_at": due, "attempt": True}
-
-
-_End = tuple[Callable[..., Awaitable[object]], tuple[Any, ...], dict[str, Any]]
+        await self._take(claim, self._consequences.given_up(claim, body, f"{gate} is still shut"))

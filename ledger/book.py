@@ -211,6 +211,13 @@ class Book(
         await self.store.write(lambda connection: runs.wait(connection, claim, body, until, now), locks.of(claim))
         self._fail("wait")
 
+    async def rerun(self, claim: Claim, body: bytes, *, why: str) -> None:
+        now, told = self.clock.now_ms(), LIVE.hide(why)
+        await self.store.write(
+            lambda connection: runs.rerun(connection, claim, body, why=told, now=now), locks.of(claim)
+        )
+        self._fail("rerun")
+
     async def aside(self, claim: Claim, reason: AsideReason, body: bytes, *, why: str) -> None:
         now, told = self.clock.now_ms(), LIVE.hide(why)
         await self.store.write(

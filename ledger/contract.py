@@ -181,6 +181,14 @@ class Ledger(
         """
         ...
 
+    async def rerun(self, claim: Claim, body: bytes, *, why: str) -> None:
+        """
+        Let the run begin anew at once, in a further generation: it is asked about again, and keeps its lane.
+
+        It is kept as the decision `changed`, of nobody. Raises `Fenced`.
+        """
+        ...
+
     async def aside(self, claim: Claim, reason: AsideReason, body: bytes, *, why: str) -> None:
         """
         Put the run aside for a person; later events of the lane may run. Raises `Fenced`.

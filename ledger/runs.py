@@ -124,6 +124,19 @@ def wait(connection: Connection, claim: Claim, body: bytes, until: Until, now: i
     connection.execute(queries["end_probe"], named | {"probe_at": now + _PROBE_AGAIN})
 
 
+def rerun(connection: Connection, claim: Claim, body: bytes, *, why: str, now: int) -> None:
+    """
+    Let *claim*'s run begin anew in a further generation. It keeps its lane, and what it has paid stays paid.
+    """
+    if _again(connection, claim, "waiting"):
+        return
+    # It keeps its place, so it is kept below zero: decisions of people are kept by the places they gave.
+    said = {"seq": -claim.generation - 1, "what": "changed", "insist": 0, "person": "", "now": now}
+    connection.execute(queries["raise_generation"], lanes.values(claim))
+    connection.execute(queries["keep_decision"], lanes.values(claim) | said)
+    wait(connection, claim, body, Until(reason="changed", why=why, due_at=now), now)
+
+
 def aside(connection: Connection, claim: Claim, body: bytes, *, reason: str, why: str, now: int) -> None:
     """
     Put *claim*'s run aside for a person; its lane goes on without it.

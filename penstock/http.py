@@ -16,6 +16,8 @@ from urllib.parse import quote, urlencode
 import orjson
 from yarl import URL
 
+from penstock.destinations import Reach
+
 MAX_ANSWER = 10 * 1024 * 1024  # bytes, after decompression
 _TARGETS = 256
 
@@ -33,6 +35,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Lower-case names; those that follow from *content* and the connection are added when it is sent."""
     content: bytes = field(default=b"", repr=False)
+    reach: Reach | None = field(default=None, repr=False)
+    """How far it may go, where its system has bounds of its own."""
 
     @classmethod
     def to(
@@ -44,6 +48,7 @@ class Request:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         content: bytes | None = None,
+        reach: Reach | None = None,
     ) -> Request:
         """
         Build one: *params* are added to the query of *url*, *json* is the body, or else *content* is.
@@ -54,7 +59,7 @@ class Request:
         if content is None and json is not None:
             content = orjson.dumps(json)
             named.setdefault("content-type", "application/json")
-        return cls(method, _target(url, _query(params) if params else ""), named, content or b"")
+        return cls(method, _target(url, _query(params) if params else ""), named, content or b"", reach)
 
 
 def _query(params: Mapping[str, Any]) -> str:
@@ -139,6 +144,12 @@ class Http(Protocol):
 class NotSent(Exception):
     """
     The request never left: no connection, no name, no time left before the first byte.
+    """
+
+
+class CertificateRefused(NotSent):
+    """
+    The other side does not take our certificate, or wants one: it read nothing of the request.
     """
 
 

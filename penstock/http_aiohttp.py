@@ -8,6 +8,7 @@ Why not httpx's own pool: beyond some 30 connections its bookkeeping takes over 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import zlib
 from collections.abc import Callable, Iterable
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from penstock.destinations import public_socket
-from penstock.http import MAX_ANSWER, NotSent, Request, Response, SentNoAnswer
+from penstock.destinations import Network, public_socket, socket_within
+from penstock.http import MAX_ANSWER, CertificateRefused, NotSent, Request, Response, SentNoAnswer
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -29,6 +30,8 @@ CHUNK = 64 * 1024  # bytes
 MEMBERS = 100  # gzip members in one answer; unpacking each copies what follows it
 _AUTOMATIC = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
 _OURS = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
+_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+_CONTEXT = re.compile(r"<ssl\.SSLContext[^>]*>")
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -87,7 +90,8 @@ class AiohttpHttp:
     def __init__(self, *, allow_private: bool = True, connections: int = CONNECTIONS) -> None:
         self._allow_private = allow_private
         self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[tuple[Network, ...] | None, aiohttp.ClientSession] = {}
+        """A pool for each set of private networks; None for requests without bounds of their own."""
 
     async def send(
         self,
@@ -117,30 +121,34 @@ class AiohttpHttp:
         """
         Close every connection.
         """
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            await session.close()
 
     async def _exchange(self, request: Request, max_body: int) -> tuple[int, dict[str, str], bytes]:
-        async with self._opened().request(
+        reach = request.reach
+        async with self._opened(None if reach is None else reach.networks).request(
             request.method,
             request.url,
             headers=_headers(request),
             skip_auto_headers=_AUTOMATIC,
             data=request.content or None,
             allow_redirects=False,
+            ssl=True if reach is None or reach.tls is None else reach.tls,
         ) as answer:
             raw = await _limited(answer.content, max_body)
             headers = _named(answer.raw_headers)
             return answer.status, headers, _decoded(raw, headers.get("content-encoding", ""), max_body)
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
+    def _opened(self, networks: tuple[Network, ...] | None) -> aiohttp.ClientSession:
+        found = self._sessions.get(networks)
+        if found is None:
+            everywhere = None if self._allow_private else public_socket
+            found = self._sessions[networks] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self._connections,
                     keepalive_timeout=KEEP_ALIVE,
-                    socket_factory=None if self._allow_private else public_socket,
+                    socket_factory=everywhere if networks is None else socket_within(networks),
                     ssl=trusted(),
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -148,7 +156,8 @@ class AiohttpHttp:
                 auto_decompress=False,
                 request_class=_FencedRequest,
             )
-        return self._session
+            found._retry_connection = False  # noqa: SLF001  # `go` refuses it anyway; so the first error is heard of
+        return found
 
 
 def trusted() -> ssl.SSLContext:
@@ -222,7 +231,22 @@ def _unpacked(raw: bytes, most: int) -> bytes:
 def _ended(error: Exception, sending: _Sending, request: Request, timeout: float) -> Exception:
     host = request.url.host
     timed_out = isinstance(error, TimeoutError)
-    reason = f"no complete answer within {timeout:g} s" if timed_out else f"{type(error).__name__}: {error}"
+    said = _CONTEXT.sub("own certificates", str(error))
+    reason = f"no complete answer within {timeout:g} s" if timed_out else f"{type(error).__name__}: {said}"
+    if _refuses_certificate(error):
+        return CertificateRefused(f"{request.method} to {host}: {reason}")
     if sending.left:
         return SentNoAnswer(f"{request.method} to {host}: {reason}", timeout=timed_out)
     return NotSent(f"{request.method} to {host}: {reason}")
+
+
+def _refuses_certificate(error: BaseException | None) -> bool:
+    """
+    Tell whether the other side ended the handshake over our certificate. In TLS 1.3 we hear of it after we have sent.
+    """
+    while error is not None:
+        reason = str(getattr(error, "reason", "")) if isinstance(error, ssl.SSLError) else ""
+        if "ALERT" in reason and any(word in reason for word in _ALERTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -188,7 +188,10 @@ class Deliver(Part):
     expires: Duration | None = None
     """How long a person has to approve it."""
     if_record_changed: Literal["rerun", "skip", "write"] | None = None
-    """What to do when somebody changed the record meanwhile."""
+    """
+    What to do when the record is another right before the first write than before the model was asked: ask again,
+    which costs again, at most twice within `per_event`, and then skip; skip; or write all the same.
+    """
     on_unknown: Literal["park", "resend"] = "park"
     """Blind actions only: what to do when nobody can tell whether the write took effect."""
 

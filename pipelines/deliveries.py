@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from connectors.contract import WriteMode
 from penstock.expressions import Expression, Template
@@ -33,6 +33,8 @@ class DeliveryPlan:
     show_progress: bool = False
     expires: float | None = None
     """Seconds a person has to approve it."""
+    if_record_changed: Literal["rerun", "skip"] | None = None
+    """What to do when the record is another than before the model was asked; None to write all the same."""
 
     def possible(self, scope: Mapping[str, Any]) -> bool:
         """

@@ -28,7 +28,6 @@ class Later:
 
 
 TABLE: tuple[Later, ...] = (
-    Later("pipelines.*.deliver.*.if_record_changed", "take it out, or look at the record with `unless`"),
     Later("pipelines.*.rollout.mode", "write live, or take it out", lambda mode: mode != "live"),
 )
 

@@ -276,6 +276,7 @@ def _delivery(deliver: Deliver, templates: Path) -> DeliveryPlan:
         fields={name: (compile_expression(field.value), field) for name, field in (deliver.set or {}).items()},
         show_progress=deliver.show_progress,
         expires=deliver.expires,
+        if_record_changed=None if deliver.if_record_changed == "write" else deliver.if_record_changed,
     )
 
 

@@ -28,7 +28,9 @@ Verdict = Literal[
     "dead",  # it failed for good; the reason is kept, it can be replayed
 ]
 
-WaitReason = Literal["retry", "behind", "outage", "settle", "hold", "pace", "pause", "replay", "decided", "batch"]
+WaitReason = Literal[
+    "retry", "behind", "outage", "settle", "hold", "pace", "pause", "replay", "decided", "changed", "batch"
+]
 AsideReason = Literal["parked", "approval"]
 StepState = Literal["intent", "done", "failed", "unknown"]
 StepKind = Literal["ask", "write", "lookup"]
@@ -254,11 +256,14 @@ class Run(Entry):
 
 class DecisionEntry(Entry):
     """
-    What a person decided about a run.
+    What a person decided about a run, or nobody: that a draft expired, that the record changed.
     """
 
     what: str
-    """`replay`, `again`, or of a run that stood aside `delivered`, `again`, `approved`, `discarded`."""
+    """
+    `replay`, `again`, or of a run that stood aside `delivered`, `again`, `approved`, `discarded`, `expired`;
+    `changed` of one that began anew by itself.
+    """
     insist: bool
     """Whether it is to run also when a newer run of its lane was delivered."""
     person: str

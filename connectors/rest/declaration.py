@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from connectors.contract import ConnectorSpec
 from connectors.described import Described
 from connectors.manifest import Manifest
+from connectors.rest import reaching
 from connectors.settings import Setting, SettingError, check_shapes, settings_schema
 
 NAME = "rest"
@@ -41,6 +42,7 @@ SETTINGS: Mapping[str, Setting] = {
     "password": Setting(description="A password.", secret=True, optional=True),
     "client_secret": Setting(description="Secret of an OAuth 2 client.", secret=True, optional=True),
     "webhook_secret": Setting(description="What deliveries are signed with.", secret=True, optional=True),
+    **reaching.SETTINGS,
     "auth": Setting(
         description="How requests prove who we are: `bearer: token`, `basic`, `header`, `oauth2`.", shape=_DATA
     ),
@@ -103,6 +105,7 @@ def spec(settings: Mapping[str, Any]) -> ConnectorSpec:
     Return what a connection with *settings* offers; raises `SettingError`.
     """
     check_shapes(SETTINGS, settings)
+    reaching.check_reach(settings)
     found = manifest_of(settings).spec_with(settings)
     return ConnectorSpec(
         name=NAME,

@@ -75,6 +75,10 @@ def decide(
     again: Annotated[bool, typer.Option("--again", help="It did not: write it again.")] = False,
     approve: Annotated[bool, typer.Option("--approve", help="The draft may be sent.")] = False,
     discard: Annotated[bool, typer.Option("--discard", help="None of these: the run ends as discarded.")] = False,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", metavar="FILE", help="With --approve: send this instead; - reads it from input."),
+    ] = None,
     even_if_newer: EvenIfNewer = False,
     state: State = None,
     file: File = PIPELINES,
@@ -89,7 +93,7 @@ def decide(
 
     wanted = {"delivered": delivered, "again": again, "approved": approve, "discarded": discard}
     chosen = [name for name, given in wanted.items() if given]
-    return command(file, run, chosen, insist=even_if_newer, state=state, as_json=json)
+    return command(file, run, chosen, insist=even_if_newer, state=state, as_json=json, text=text)
 
 
 def pause(

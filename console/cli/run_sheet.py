@@ -14,7 +14,17 @@ from rich.text import Text
 from console.cli import wording
 from console.cli.token_bars import bars
 from ledger.pairing import SHADOW
-from schemas.entries import DecisionEntry, ModelCall, OriginEntry, Receipt, Run, RunDetail, StepEntry, WriteEntry
+from schemas.entries import (
+    DecisionEntry,
+    DraftEntry,
+    ModelCall,
+    OriginEntry,
+    Receipt,
+    Run,
+    RunDetail,
+    StepEntry,
+    WriteEntry,
+)
 
 EVENT_MOST = 4_000  # characters of the event shown; --json has all of it
 
@@ -36,6 +46,8 @@ def _parts(detail: RunDetail) -> Iterator[RenderableType]:
         yield from _block("calls", "\n".join(_call(call) for call in detail.calls))
     if detail.steps:
         yield from _block("steps", "\n".join(_step(step) for step in detail.steps))
+    for draft in detail.drafts:
+        yield from _block(f"draft {_draft(draft)}", draft.text or draft.args.get("text") or json.dumps(draft.args))
     if detail.decisions:
         yield from _block("decisions", "\n".join(_decision(decision) for decision in detail.decisions))
     if detail.writes:
@@ -127,9 +139,19 @@ def _step(step: StepEntry) -> str:
     return "  ".join(words)
 
 
+def _draft(draft: DraftEntry) -> str:
+    what = {"approve": "approved", "discard": "discarded", "expired": "expired"}.get(draft.choice or "")
+    if what is None:
+        return f"of {draft.step}  waits until {wording.moment(draft.expires_at)}"
+    changed = " with changes" if draft.text is not None else ""
+    by = f" by {draft.person}" if draft.person else ""
+    return f"of {draft.step}  {what}{changed}{by}  {wording.moment(draft.decided_at)}"
+
+
 def _decision(decision: DecisionEntry) -> str:
     even = "  even if newer" if decision.insist else ""
-    return f"{decision.what}  by {decision.person}  {wording.moment(decision.at)}{even}"
+    by = f"  by {decision.person}" if decision.person else ""
+    return f"{decision.what}{by}  {wording.moment(decision.at)}{even}"
 
 
 def _write(write: WriteEntry) -> str:

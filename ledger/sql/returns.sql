@@ -27,9 +27,13 @@ WHERE run = :run AND seq = :seq AND state = 'aside';
 INSERT INTO decisions (run, seq, what, insist, person, at) VALUES (:run, :seq, :what, :insist, :person, :now)
 ON CONFLICT (run, seq) DO NOTHING;
 
+-- raise_generation --
+-- A running run begins anew, in its place
+UPDATE runs SET generation = generation + 1 WHERE run = :run AND state = 'running' AND fence = :fence;
+
 -- decisions_of --
 -- What people decided about a run
-SELECT what, insist, person, at FROM decisions WHERE run = :run ORDER BY seq;
+SELECT what, insist, person, at FROM decisions WHERE run = :run ORDER BY at, abs(seq);
 
 -- forget_decisions --
 -- What people decided about a run

@@ -149,3 +149,14 @@ def expires(survey: Survey) -> Iterator[Finding]:
         elif deliver.expires > survey.declaration.hub.keep:
             message = "a draft cannot wait longer than details are kept"
             yield survey.error((*keys, "expires"), message, "shorten it, or raise `hub.keep`")
+
+
+@rule("delivery/changed")
+def changed(survey: Survey) -> Iterator[Finding]:
+    """
+    `if_record_changed` can look at the record.
+    """
+    for keys, deliver, _ in _deliveries(survey):
+        if deliver.if_record_changed in ("rerun", "skip") and survey.reads(deliver.to) is None:
+            message = f"{deliver.to!r} re-reads no record to look at"
+            yield survey.error_at_key((*keys, "if_record_changed"), message, "leave it out")

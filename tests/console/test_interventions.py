@@ -294,6 +294,30 @@ def test_a_decision_is_one(project: Path, capsys: pytest.CaptureFixture[str], wo
     assert "one of --delivered, --again, --approve, --discard" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--discard", "--text", "draft.txt"], "only what is approved is sent"),
+        (["--approve", "--text", "missing.txt"], "missing.txt cannot be read"),
+        (["--approve", "--text", "empty.txt"], "there is no text in empty.txt"),
+        (["--approve", "--text", "bytes.txt"], "bytes.txt cannot be read"),
+    ],
+)
+def test_a_changed_draft_is_text(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    """
+    What cannot be sent is refused before anything is decided.
+    """
+    monkeypatch.chdir(project)
+    for name, content in (("draft.txt", b"So."), ("empty.txt", b" \n"), ("bytes.txt", b"\xff")):
+        (project / name).write_bytes(content)
+    in_ledger(project, lambda book: park(book, new("1")))
+    _, said = output(capsys, ["runs", "decide", new("1").run, *words], Exit.INVALID)
+
+    assert says in said
+
+
 # ---- pauses --------------------------------------------------------------------------------------
 
 

@@ -18,8 +18,8 @@ PAUSES = (0.2, 1.6)  # seconds between two faults
 WEIGHTS = {"kill": 10, "stop": 3, "zombie": 3, "model-drops": 1, "model-garbles": 2, "desk-drops": 2}
 """How often a kind comes up after each has come once."""
 
-MET = tuple(point for point in POINTS if not point.startswith(("batch:", "draft:", "source:")))
-"""Failpoints that a scene can meet: nothing of it is asked in batches or approved, and its desk delivers."""
+MET = tuple(point for point in POINTS if not point.startswith(("batch:", "draft:", "rerun", "source:")))
+"""Failpoints that a scene can meet: nothing of it is asked in batches, approved or watched for changes, and its desk delivers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

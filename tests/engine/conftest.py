@@ -5,7 +5,7 @@ A pipeline on parts that do what a test says: a desk that remembers, a model tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,6 +191,8 @@ class Model:
     prompts: list[Any] = field(default_factory=list)
     says: dict[str, Any] = field(default_factory=lambda: {"summary": "Parcel lost.", "confidence": 0.9})
     trouble: list[BaseException] = field(default_factory=list)
+    meanwhile: list[Callable[[], object]] = field(default_factory=list)
+    """What happens elsewhere while it thinks, one of them a question."""
     paces: Paces = field(init=False)
     batches: NoBatches = field(default_factory=NoBatches)
 
@@ -207,10 +209,12 @@ class Model:
             self.prompts.append(prompt)
             if self.trouble:
                 raise self.trouble.pop(0)
+            if self.meanwhile:
+                self.meanwhile.pop(0)()
             answer = Answer(
                 output=self.says, model="small", provider="fake", label="fake", ask_hash=ask_hash, schema_hash="s"
             )
-            await step.done(answer.model_dump(mode="json"))
+            await step.done(answer.model_dump(mode="json"), receipt=rest.get("receipt"))
             return answer
 
 

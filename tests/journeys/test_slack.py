@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import pipelines
 from ai.double import ModelDouble
 from connectors.double import serving
@@ -196,13 +198,16 @@ async def test_a_draft_nobody_looked_at(tmp_path: Path) -> None:
         assert way.answers(record) == []
 
 
-async def test_a_person_without_slack_decides(tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("changed", [None, "Said <by> hand."])
+async def test_a_person_without_slack_decides(tmp_path: Path, changed: str | None) -> None:
     """
-    `penstock runs decide RUN --approve` does what the button does.
+    `penstock runs decide RUN --approve` does what the button does, and `--text` what the form does.
     """
     async with journey(tmp_path, sure=False) as way:
         record = way.asks()
         waiting = await way.detail(record, "aside")
+        draft = tmp_path / "draft.txt"
+        draft.write_text(f"{changed}\n")
         code = await asyncio.to_thread(
             decide,
             way.hub.root / "pipelines.yaml",
@@ -211,12 +216,16 @@ async def test_a_person_without_slack_decides(tmp_path: Path, monkeypatch: Any) 
             insist=False,
             state=None,
             as_json=False,
+            text=None if changed is None else str(draft),
         )
         detail = await way.detail(record)
 
         assert code == 0
         assert detail.run.verdict == "delivered"
         assert len(way.answers(record)) == 1
+        if changed is not None:
+            assert way.answers(record) == ["Said &lt;by&gt; hand."]
+            assert [one.text for one in detail.drafts] == [changed]
 
 
 async def test_a_write_whose_answer_is_lost(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ledger import Claim
 from ledger.contract import WriteIntent
 from ledger.locks import ALONE
 from ledger.returning import Failure, Newer, Return
-from penstock.errors import UnknownOutcome
+from penstock.errors import Fenced, UnknownOutcome
 
 BODY = b'{"specversion":"1.0"}'
 WHO = "ana@desk"
@@ -373,3 +373,36 @@ async def test_a_run_of_an_older_version_has_not_come_back(book, site, make):
 
     assert picked.claim.came_back
     assert await book.newer(picked.claim) is None
+
+
+# ---- beginning anew ------------------------------------------------------------------------------
+
+
+async def test_a_run_begins_anew(book, site, make):
+    """It keeps its lane and what it paid, has no answer yet, and says that it changed."""
+    claim = await site.claim(book, make("1", lane="7"))
+    async with book.step(claim, "ask", kind="ask", action_class="ai", timeout=5) as step:
+        await step.done({"says": "old"})
+    await book.rerun(claim, BODY, why="somebody changed it")
+    await book.admit(make("2", lane="7"), BODY, reason="behind")
+    detail = await book.detail(claim.run)
+    (picked,) = await book.pick_up([claim.pipeline], 10)
+
+    assert (detail.run.state, detail.run.reason, detail.run.generation) == ("waiting", "changed", 1)
+    assert [(one.what, one.person) for one in detail.decisions] == [("changed", "")]
+    assert (picked.claim.run, picked.claim.generation, picked.body) == (claim.run, 1, BODY)
+    assert await book.answer(claim.run, "ask", 1) is None
+    assert await book.answer(claim.run, "ask", 0) is not None
+    await book.rerun(picked.claim, BODY, why="again")
+    assert [one.what for one in (await book.detail(claim.run)).decisions] == ["changed", "changed"]
+
+
+async def test_nobody_begins_a_lost_run_anew(book, site, make):
+    """Whose lane went to another worker changes nothing."""
+    claim = await site.claim(book, make("1"))
+    await book.finish(claim, "delivered", body=BODY)
+    with pytest.raises(Fenced):
+        await book.rerun(claim, BODY, why="late")
+
+    detail = await book.detail(claim.run)
+    assert (detail.run.state, detail.run.generation, detail.decisions) == ("final", 0, ())

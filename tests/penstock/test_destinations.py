@@ -5,10 +5,11 @@ Every spelling of a private address is seen through.
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_network
 
 import pytest
 
-from penstock.destinations import is_public, public_socket
+from penstock.destinations import is_public, may_reach, public_socket, socket_within
 
 PRIVATE = [
     "127.0.0.1",
@@ -78,3 +79,43 @@ def test_no_socket_is_made_for_a_private_address() -> None:
         public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 443)))
     made = public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", 443)))
     made.close()
+
+
+OURS = tuple(ip_network(text) for text in ("10.1.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "fd00::/8", "100.64.0.0/10"))
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("64:ff9b::a01:203", True),  # 10.1.2.3 over NAT64
+        ("10.2.0.1", False),
+        ("::ffff:10.2.0.1", False),
+        ("192.168.1.1", False),
+        ("::1", False),
+        ("fd12::1", True),
+        ("fe80::1", False),
+        ("169.254.7.7", True),
+        ("169.254.169.254", False),
+        ("::ffff:169.254.169.254", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:a9fe:a9fe::1", False),
+        ("fd00:ec2::254", False),
+        ("100.100.100.200", False),
+        ("100.64.0.1", True),
+        ("1.1.1.1", True),
+        ("nonsense", False),
+    ],
+)
+def test_private_networks_that_are_allowed(address: str, reached: bool) -> None:
+    """Every spelling of an address in them is, and of no other; where clouds keep credentials is in none."""
+    assert may_reach(address, OURS) is reached
+
+
+def test_no_socket_is_made_beyond_the_networks() -> None:
+    """The guard stands where the connection is made, and names the address."""
+    make = socket_within(OURS)
+    with pytest.raises(OSError, match=r"10\.2\.0\.1"):
+        make((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.2.0.1", 443)))
+    make((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.1.0.1", 443))).close()

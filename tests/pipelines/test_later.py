@@ -36,7 +36,11 @@ def test_everything_that_works(tmp_path: Path) -> None:
         ("max_output: 200", "max_output: 200, timeout: 30s, mode: live, cache: normalised"),
         ("per_event: 0.02 USD", "per_event: 0.02 USD, at_limit: drop"),
         (EVENTS, EVENTS + "      key: event.subject\n      settle: 20s\n      start: 2h\n      max_age: 1h\n"),
-        (NOTE, NOTE + "        when: output.confidence > 0.5\n        write: add\n        show_progress: false\n"),
+        (
+            NOTE,
+            NOTE
+            + "        when: output.confidence > 0.5\n        write: add\n        show_progress: false\n        if_record_changed: skip\n",
+        ),
         (
             "    limits:",
             "    on_error: {retry: 2, backoff: 1s..9s, give_up_after: 2h}\n    rollout: {mode: live}\n    limits:",
@@ -49,7 +53,6 @@ def test_everything_that_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("if_record_changed", (NOTE, NOTE + "        if_record_changed: skip\n")),
         ("mode", ("    limits:", "    rollout: {mode: shadow}\n    limits:")),
     ],
 )
