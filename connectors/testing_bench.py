@@ -25,6 +25,7 @@ from schemas.events import Event
 
 HAZARDS: tuple[Mapping[str, Any], ...] = (
     {"kind": "drop-before"},
+    {"kind": "drop-during"},
     {"kind": "drop-after"},
     {"kind": "garbage"},
     {"kind": "hang", "seconds": 1.2},
@@ -77,11 +78,11 @@ class OnBench(Portrait):
         """
         Return a connection with other *settings*, to see them refused.
         """
-        secrets = Secrets(self.environment, redactor=Redactor())
+        secrets = Secrets(self.variables(PRETENDED, self.environment), redactor=Redactor())
         return catalog.open(self.name, settings, secrets=secrets, http=AiohttpHttp(), clock=SystemClock())
 
     def _open(self, http: AiohttpHttp, url: str, environment: Mapping[str, str]) -> Connector:
-        secrets = Secrets({**self.environment, **environment}, redactor=Redactor())
+        secrets = Secrets(self.variables(url, {**self.environment, **environment}), redactor=Redactor())
         settings = self.rotated(url) if "NEWER" in environment else self.settings(url)
         return catalog.open(self.name, settings, secrets=secrets, http=http, clock=SystemClock())
 

@@ -74,7 +74,7 @@ class DeliveriesContract(OnBench):
 
             assert connector.receive(plain).events == connector.receive(noisy).events
 
-    @point(2, "echoes")
+    @point(2)
     async def test_two_changes_within_a_second(self, bench: Bench) -> None:
         """Two changes in one second, alike in all but being two, are two events."""
         record = self.record(bench.double, "text")

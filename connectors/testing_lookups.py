@@ -98,6 +98,15 @@ class LookupsContract(OnBench):
 
         assert len(bench.requests()) <= self.most_requests
 
+    @point(12, "lookup", "rotation")
+    async def test_a_read_in_a_rotation(self) -> None:
+        """While the system does not know the new credential yet, the one before is tried at once."""
+        async with self.benched(NEWER="not-known-yet") as bench:
+            record = self.record(bench.double, "text")
+
+            assert await bench.connector.lookups[self.lookup].fetch(record, bench.call(), 1)
+            assert bench.refused(), "the new one was tried"
+
     @point(12, "lookup")
     async def test_a_read_whose_credential_is_refused(self, bench: Bench) -> None:
         """A credential that is refused for good costs at most three requests."""

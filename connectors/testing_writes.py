@@ -19,7 +19,6 @@ from penstock.errors import UnknownOutcome
 
 REFUSED_MOST = 3  # requests with a credential that is refused
 TRIES = 5  # of one write
-LATE = 1.0  # seconds after which what a system does late has been done
 
 
 class WritesContract(OnBench):
@@ -47,7 +46,7 @@ class WritesContract(OnBench):
         record = self.prepare(bench.double, each_action)
         await bench.connector.health(bench.call())
         await bench.fault(**hazard, match=self.write_match)
-        await self._driven(bench, each_action, record)
+        await self._driven(bench, each_action, record, late=hazard.get("seconds", 0.0))
         effects = self.effects(bench.double, each_action, record)
 
         assert effects == 1 or (effects == 0 and bench.connector.actions[each_action].idempotency == "blind")
@@ -144,12 +143,14 @@ class WritesContract(OnBench):
     @point(11, "text", "echoes")
     async def test_own_writes_are_recognised(self, bench: Bench) -> None:
         """What the system tells of our write is our own; what a person did is not."""
-        record = self.record(bench.double, "text")
+        name = self.echoed or self.action
+        record = self.prepare(bench.double, name)
+        action = bench.connector.actions[name]
 
         async def somebody() -> None:
             self.comment_by_somebody(bench.double, record, "thanks")
 
-        ours = await self.told(bench, lambda: self.write(bench, record))
+        ours = await self.told(bench, lambda: action.write(record, self.arguments(name), action.modes[0], bench.call()))
         assert ours
         assert all(bench.connector.own(event) for event in ours), "by marker, before we know who we are"
         theirs = await self.told(bench, somebody)
@@ -174,9 +175,11 @@ class WritesContract(OnBench):
         touched = {name for event in events for name in event.data.get("changed") or ()}
         assert touched <= action.touches | set(args.get("fields") or {})
 
-    async def _driven(self, bench: Bench, name: str, record: str, *, lost: bool = False) -> None:
+    async def _driven(self, bench: Bench, name: str, record: str, *, lost: bool = False, late: float = 0.0) -> None:
         """
         Write as the engine does: look first when an answer was lost, wait as long as was asked, give up a blind one.
+
+        What the system does *late* seconds after it was asked has been done before the look.
         """
         action = bench.connector.actions[name]
         mode = action.modes[0]
@@ -187,7 +190,7 @@ class WritesContract(OnBench):
                 await action.write(record, self.arguments(name), mode, bench.call(timeout=0.6))
             except errors.UnknownOutcome:
                 lost = True
-                await asyncio.sleep(LATE)
+                await asyncio.sleep(late)
                 if action.idempotency == "blind":
                     return
             except errors.Unavailable as error:

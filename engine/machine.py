@@ -262,11 +262,13 @@ class Engine:
 
     async def _refuse(self, connection: str, event: Event, why: str) -> None:
         """
-        Let an event that cannot travel end as a dead letter of every pipeline that listens.
+        Let an event that cannot travel end as a dead letter of every pipeline that wants it.
         """
         for name, plan in self._plans.items():
             if plan.connection == connection:
-                await self._ledger.conclude(self.runners[name].offer(event), "dead", f"event {event.id}: {why}")
+                runner = self.runners[name]
+                verdict, told = runner.judge(event) or ("dead", f"event {event.id}: {why}")
+                await self._ledger.conclude(runner.offer(event), verdict, told)
 
     async def _identify(self) -> list[bool]:
         found = await asyncio.gather(*(self.health(name) for name in self._connectors))

@@ -186,7 +186,7 @@ class Deliver(Part):
     show_progress: Flag = False
     """Tells people that an answer is under way."""
     expires: Duration | None = None
-    """How long a person has to approve it."""
+    """How long a person has to approve it, once it was shown."""
     if_record_changed: Literal["rerun", "skip", "write"] | None = None
     """
     What to do when the record is another right before the first write than before the model was asked: ask again,

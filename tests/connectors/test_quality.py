@@ -33,7 +33,7 @@ def contracts() -> Iterator[type[ConnectorContract]]:
 CONTRACTS = {kept.name: kept for kept in contracts()}
 
 
-TESTS_OF_THEIR_OWN = {"mailbox", "salesforce", "sql"}
+TESTS_OF_THEIR_OWN = {"mailbox", "sql"}
 """Connectors whose tests are all their own as yet: they have no quality block."""
 
 

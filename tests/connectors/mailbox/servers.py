@@ -23,7 +23,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
+from connectors.mailbox.double import MailboxDouble
+from connectors.mailbox.double_smtp import Envelope
 from penstock.errors import Unreachable
 
 USER, PASSWORD = "support@acme.example", "canary-password"
@@ -159,6 +162,12 @@ class Dovecot:
 
     def stop(self) -> None:
         if self._process is not None:
+            number = self._process.pid
+            with contextlib.suppress(OSError):
+                children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+                self._process.send_signal(signal.SIGTERM)
+                for child in children:
+                    os.kill(int(child), signal.SIGKILL)  # asked to stop, they take a second
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
             self._process = None
@@ -285,6 +294,63 @@ def dovecot(**words: Any) -> Iterator[Dovecot]:
         yield server
     finally:
         server.remove()
+
+
+class Kept(MailboxDouble):
+    """
+    The pretended mailbox, with what the tests ask of a `Handler`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(address=USER, password=PASSWORD)
+        self.got = self.sent
+        self.keeps: Callable[[bytes], None] | None = None
+
+    def post(self, envelope: Envelope) -> None:
+        super().post(envelope)
+        if self.keeps is not None:
+            self.keeps(envelope.content)
+
+
+@dataclass
+class Pretended:
+    """
+    The pretended mailbox in a thread of its own, as `Dovecot` and as `Post`.
+    """
+
+    handler: Kept
+    port: int
+    loop: asyncio.AbstractEventLoop
+
+    def deliver(self, raw: bytes) -> None:
+        async def deliver() -> None:
+            self.handler.deliver(raw)
+
+        asyncio.run_coroutine_threadsafe(deliver(), self.loop).result()
+
+
+@contextlib.contextmanager
+def pretended() -> Iterator[tuple[Pretended, Pretended]]:
+    """
+    Serve the double; yields its two halves, inward and outward.
+    """
+    double, loop = Kept(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def do(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    serving = double.serving()
+    try:
+        inward, outward = do(serving.__aenter__())
+        yield Pretended(double, inward, loop), Pretended(double, outward, loop)
+        do(serving.__aexit__(None, None, None))
+        do(asyncio.sleep(0.05))  # until what was cut off has seen it
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from connectors.bench import KEY, OTHER_KEY
 from connectors.mailbox import composing, folders, sent, smtp
 from penstock import errors
 from tests.connectors.mailbox.office import Office, connect, mail
-from tests.connectors.mailbox.servers import USER, Wire
+from tests.connectors.mailbox.servers import USER, Post, Wire
 
 OUTLOOK = "AM0PR0402MB3939ABCDEF0123456789ABCDEF0123456789A@AM0PR0402MB3939.eurprd04.prod.outlook.com"
 
@@ -136,6 +136,19 @@ async def test_a_reply_whose_copy_cannot_be_settled(office: Office, cuts: int) -
     wire.close()
 
     assert len(office.sent()) == 1
+
+
+async def test_smtp_that_is_away(office: Office) -> None:
+    """Nothing left, nothing is kept, and it is tried later."""
+    event = await office.one()
+    office.post.stop()
+    with pytest.raises(errors.Unavailable):
+        await office.write("reply", event.subject)
+    kept = office.folder("Sent")
+    office.post = Post()
+    office.post.start()
+
+    assert kept == []
 
 
 async def test_imap_that_is_away(office: Office) -> None:
