@@ -147,7 +147,7 @@ class DeclaredConnector:
         """
         Return why *event* is our own write; None when it is not.
         """
-        scope = {"event": event.plain, "acts_as": self.acts_as}
+        scope = {"event": event.plain, "acts_as": self.acts_as, "settings": self._settled.values}
         for rule in self.manifest.own:
             if truth(rule, scope):
                 by_actor = self.acts_as is not None and event.actor == self.acts_as

@@ -27,6 +27,7 @@ from connectors.listening import listening
 
 MARK = re.compile(rb"penstock:([0-9a-f]+(?::[0-9a-f]+)?)")
 LONGEST_HANG = 3600.0  # seconds
+HALF = b'{"id": 1'  # of an answer
 
 
 class Refusal(Exception):
@@ -166,9 +167,12 @@ class Double(ABC):
         self._log(asked, answered, kind)
         if kind in ("drop-before", "drop-after", "hang"):
             await hang_up(send)
+        elif kind == "drop-during":
+            await _send(send, _spoken(answered.status), HALF, {"content-type": "application/json"}, more=1000)
+            await hang_up(send)
         elif kind == "garbage":
-            status = 200 if answered.status == 204 else answered.status  # a page in between has something to say
-            await _send(send, status, b"<html>not what you asked for", {"content-type": "text/html"})
+            page = b"<html>not what you asked for"
+            await _send(send, _spoken(answered.status), page, {"content-type": "text/html"})
         else:
             headers = {**self.extra_headers(), **answered.headers}
             await _reply(send, Answered(status=answered.status, body=answered.body, headers=headers))
@@ -275,8 +279,15 @@ async def _reply(send: Any, answered: Answered) -> None:
     await _send(send, answered.status, body, {"content-type": "application/json", **answered.headers})
 
 
-async def _send(send: Any, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-    named = {**headers, "content-length": str(len(body))}
+def _spoken(status: int) -> int:
+    return 200 if status == 204 else status  # 204 has nothing to say
+
+
+async def _send(send: Any, status: int, body: bytes, headers: Mapping[str, str], *, more: int = 0) -> None:
+    """
+    Send an answer that promises as many bytes *more* as it has.
+    """
+    named = {**headers, "content-length": str(len(body) + more)}
     pairs = [(name.encode(), text.encode()) for name, text in named.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": bool(more)})

@@ -17,6 +17,7 @@ Kind = Literal[
     "slow",  # wait, then do it
     "hang",  # wait, do nothing, hang up
     "drop-before",  # hang up and do nothing
+    "drop-during",  # do it, then hang up in the middle of the answer
     "drop-after",  # do it, then hang up without an answer
     "garbage",  # do it, and answer what is not JSON
 ]
@@ -45,7 +46,7 @@ class Fault:
         """
         Whether the request is carried out.
         """
-        return self.kind in ("slow", "drop-after", "garbage")
+        return self.kind in ("slow", "drop-during", "drop-after", "garbage")
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Fault:

@@ -259,7 +259,7 @@ def _echoes(secrets: tuple[str, ...]) -> list[bytes]:
     """
     Return every spelling in which a system may repeat *secrets*, the longest first.
     """
-    alone = {form for secret in secrets for form in (secret, secret.rpartition(" ")[2])}
+    alone = {form for secret in secrets for form in (secret, secret if "\n" in secret else secret.rpartition(" ")[2])}
     found = {form for secret in alone if len(secret) >= ECHOED for form in spellings(secret) if len(form) >= ECHOED}
     return sorted((form.encode() for form in found), key=len, reverse=True)
 

@@ -71,7 +71,7 @@ class Manifest(Part):
     events: tuple[EventRule, ...] = ()
     polls: Mapping[Identifier, PollRule] = Key(default_factory=dict)
     own: tuple[Formula, ...] = ()
-    """Each sees `event` and `acts_as`; the first that holds makes it our own write."""
+    """Each sees `event`, `acts_as` and `settings`; the first that holds makes it our own write."""
     lookups: Mapping[Identifier, LookupRule] = Key(default_factory=dict)
     actions: Mapping[Identifier, ActionRule] = Key(default_factory=dict)
     errors: tuple[ErrorRule, ...] = ()

@@ -33,6 +33,12 @@ class SettingError(Invalid):
         """Where it is: the setting's name, and the way from there."""
         self.said = message
 
+    def under(self, *keys: str) -> SettingError:
+        """
+        Return the same mistake as it is seen from further up: a declaration has several connections.
+        """
+        return SettingError(self.said, (*keys, *self.keys), self.hint)
+
 
 class SecretSource(Protocol):
     """

@@ -25,6 +25,7 @@ from schemas.events import Event
 
 HAZARDS: tuple[Mapping[str, Any], ...] = (
     {"kind": "drop-before"},
+    {"kind": "drop-during"},
     {"kind": "drop-after"},
     {"kind": "garbage"},
     {"kind": "hang", "seconds": 1.2},
@@ -77,11 +78,11 @@ class OnBench(Portrait):
         """
         Return a connection with other *settings*, to see them refused.
         """
-        secrets = Secrets(self.environment, redactor=Redactor())
+        secrets = Secrets(self.variables(PRETENDED, self.environment), redactor=Redactor())
         return catalog.open(self.name, settings, secrets=secrets, http=AiohttpHttp(), clock=SystemClock())
 
     def _open(self, http: AiohttpHttp, url: str, environment: Mapping[str, str]) -> Connector:
-        secrets = Secrets({**self.environment, **environment}, redactor=Redactor())
+        secrets = Secrets(self.variables(url, {**self.environment, **environment}), redactor=Redactor())
         settings = self.rotated(url) if "NEWER" in environment else self.settings(url)
         return catalog.open(self.name, settings, secrets=secrets, http=http, clock=SystemClock())
 
@@ -157,8 +158,17 @@ class OnBench(Portrait):
             metafunc.parametrize("each_action", self.names("actions") or [NONE])
         if "each_source" in metafunc.fixturenames:
             metafunc.parametrize("each_source", self.names("sources") or [NONE])
+        hazards = HAZARDS
+        if "each_approval" in metafunc.fixturenames:
+            names = self._approvals()
+            metafunc.parametrize("each_approval", names or [NONE])
+            hazards = HAZARDS if names else HAZARDS[:1]
         if "hazard" in metafunc.fixturenames:
-            metafunc.parametrize("hazard", HAZARDS, ids=[_named(fault) for fault in HAZARDS])
+            metafunc.parametrize("hazard", hazards, ids=[_named(fault) for fault in hazards])
+
+    def _approvals(self) -> list[str]:
+        actions = catalog.spec(self.name, self.settings(PRETENDED)).actions
+        return sorted(name for name, action in actions.items() if action.approval)
 
     def text_action(self, bench: Bench) -> Action:
         """

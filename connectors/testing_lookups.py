@@ -58,7 +58,7 @@ class LookupsContract(OnBench):
         record = self.record(bench.double, NASTY)
         found = await bench.connector.lookups[self.lookup].fetch(record, bench.call(), 1)
 
-        assert self.main_text(found[0]) == NASTY
+        assert self.main_text(found[0]) == self.seen(NASTY)
 
     @point(13, "text")
     async def test_text_is_written_unchanged(self, bench: Bench) -> None:
@@ -97,6 +97,15 @@ class LookupsContract(OnBench):
             await bench.connector.lookups[self.lookup].fetch(record, bench.call(timeout=1.0), 1)
 
         assert len(bench.requests()) <= self.most_requests
+
+    @point(12, "lookup", "rotation")
+    async def test_a_read_in_a_rotation(self) -> None:
+        """While the system does not know the new credential yet, the one before is tried at once."""
+        async with self.benched(NEWER="not-known-yet") as bench:
+            record = self.record(bench.double, "text")
+
+            assert await bench.connector.lookups[self.lookup].fetch(record, bench.call(), 1)
+            assert bench.refused(), "the new one was tried"
 
     @point(12, "lookup")
     async def test_a_read_whose_credential_is_refused(self, bench: Bench) -> None:

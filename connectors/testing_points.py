@@ -25,6 +25,7 @@ Need = Literal[
     "late_commits",  # a change may appear later than its time says
     "expiry",  # a place may be too old to begin at
     "both_ways",  # one change comes as a delivery and by a source
+    "changes_both_ways",  # so it does when a record changes, and not only when it is made
     "subscriptions",  # deliveries end when nobody renews them
     "echoes",  # its system tells us of our own writes
     "retry_after",  # its system says how long to wait

@@ -35,6 +35,7 @@ READ_FAULTS: tuple[Fault, ...] = (
     ({"kind": "status", "status": 500}, errors.Unavailable),
     ({"kind": "status", "status": 503}, errors.Unavailable),
     ({"kind": "drop-before"}, errors.Unavailable),
+    ({"kind": "drop-during"}, errors.Unavailable),
     ({"kind": "garbage"}, errors.Unavailable),
     ({"kind": "hang", "seconds": 2}, errors.Unavailable),
 )
@@ -47,6 +48,7 @@ WRITE_FAULTS: tuple[Fault, ...] = (
     ({"kind": "status", "status": 503}, errors.UnknownOutcome),
     ({"kind": "status", "status": 503, "retry_after": "1"}, errors.Unavailable),
     ({"kind": "drop-before"}, errors.UnknownOutcome),
+    ({"kind": "drop-during"}, errors.UnknownOutcome),
     ({"kind": "drop-after"}, errors.UnknownOutcome),
     ({"kind": "garbage"}, errors.UnknownOutcome),
     ({"kind": "hang", "seconds": 2}, errors.UnknownOutcome),
@@ -67,8 +69,14 @@ class Portrait(ABC):
     """What it does not have, and why: it is exempt from the tests that need it."""
     action: ClassVar[str] = ""
     """An action that takes a text."""
+    echoed: ClassVar[str] = ""
+    """An action whose writes the system tells us of, where that with a text is told of as another record or not at all."""
     given: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What each other action writes here, as `Action.write` takes it."""
+    untold: ClassVar[Mapping[str, str]] = {}
+    """Actions of which nobody can tell whether they took effect once an answer was lost, and why: not tried again."""
+    patience: ClassVar[float] = 0.6
+    """Seconds one try of a write may take where it is tried again and again."""
     lookup: ClassVar[str] = ""
     """A lookup of one record."""
     listing: ClassVar[str] = ""
@@ -117,6 +125,13 @@ class Portrait(ABC):
         Serve a fresh system; yields what can be asked about it (a double, mostly) and its base URL.
         """
 
+    def variables(self, url: str, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """
+        Return *environment* as settings refer to it: a secret may be more than the credential, such as an address with it.
+        """
+        del url
+        return environment
+
     def record(self, double: Any, text: str) -> str:
         """
         Create a record whose main text is *text*; return its id as `event.subject` has it.
@@ -128,6 +143,12 @@ class Portrait(ABC):
         Return the main text of what `lookup` gives.
         """
         raise NotImplementedError
+
+    def seen(self, text: str) -> str:
+        """
+        Return what a lookup gives of *text*: all of it, but for what a connector leaves out on purpose.
+        """
+        return text
 
     def written(self, double: Any, record: str) -> list[str]:
         """

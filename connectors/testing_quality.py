@@ -18,6 +18,7 @@ import pytest
 
 from connectors import catalog
 from connectors.quality import POINTS, Kept, Quality, State, tier_of, write
+from connectors.testing import ConnectorContract
 from connectors.testing_bench import OnBench
 from connectors.testing_points import EXEMPT, MISSING
 
@@ -47,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Note on each test to which connector and points it belongs.
+    Note on each test to which connector and points it belongs; a class that inherits a part of the contract adds to them.
     """
     for item in items:
         name = connector_of(item)
@@ -55,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         item.user_properties += [(PROPERTY, (name, number)) for number in _numbers(item)]
         kept = getattr(item, "cls", None)
-        if isinstance(kept, type) and issubclass(kept, OnBench):
+        if isinstance(kept, type) and issubclass(kept, ConnectorContract):
             item.user_properties.append((SUITE, (name, digest(kept))))
 
 

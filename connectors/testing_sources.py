@@ -4,14 +4,14 @@ What every source does: it loses nothing, and what comes again has the same id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
 from connectors.bench import Bench, pages_of, read_on
 from connectors.contract import Page, Source
 from connectors.testing_bench import OnBench
-from connectors.testing_points import point
+from connectors.testing_points import exempt, point
 from connectors.testing_writes import REFUSED_MOST
 from penstock.errors import AuthFailed, EdgeError
 from schemas.events import Event
@@ -130,15 +130,43 @@ class SourcesContract(OnBench):
             nonlocal record
             record = self.record(bench.double, "text")
 
+        read, delivered = await self._both_ways(bench, change)
+
+        assert record in _subjects(read)
+        assert _ids(event for event in read if event.subject == record) == _ids(delivered)
+
+    @point(2, "deliveries", "sources", "both_ways")
+    async def test_one_change_of_a_record_has_one_id(self, bench: Bench) -> None:
+        """So is a change of a record that was there before; where it is only delivered, nothing else is read of it."""
+        record = ""
+
+        async def make() -> None:
+            nonlocal record
+            record = self.record(bench.double, "text")
+
+        async def change() -> None:
+            self.change_again(bench.double, record)
+
+        made = await self.told(bench, make)
+        read, delivered = await self._both_ways(bench, change)
+
+        assert delivered
+        assert _ids(read) <= _ids([*made, *delivered])
+        if "changes_both_ways" in self.lacks:
+            exempt(self.lacks["changes_both_ways"])
+        assert _ids(delivered) <= _ids(read)
+
+    async def _both_ways(self, bench: Bench, change: Callable[[], Awaitable[None]]) -> tuple[list[Event], list[Event]]:
+        """
+        Return what is read and what is delivered of *change*.
+        """
         delivered: list[Event] = []
         async with self.collecting(bench) as deliveries:
             read = await self.read_after(bench, change)
             await bench.double.hooks.settled()
             for delivery in deliveries:
                 delivered += bench.connector.receive(delivery).events
-
-        assert record in _subjects(read)
-        assert _ids(event for event in read if event.subject == record) == _ids(delivered)
+        return read, delivered
 
     async def _begun(self, bench: Bench, name: str) -> tuple[Source, bytes | None]:
         source = bench.connector.sources[name]

@@ -5,21 +5,21 @@ What every connector does when it writes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 
-from connectors.bench import OTHER_KEY, Bench
-from connectors.testing_bench import OnBench
-from connectors.testing_points import point
+from connectors.bench import KEY, OTHER_KEY, Bench
+from connectors.contract import Decision
+from connectors.testing_bench import NONE, OnBench
+from connectors.testing_points import exempt, point
 from connectors.testing_portrait import Fault
 from penstock import errors
 from penstock.errors import UnknownOutcome
 
 REFUSED_MOST = 3  # requests with a credential that is refused
 TRIES = 5  # of one write
-LATE = 1.0  # seconds after which what a system does late has been done
 
 
 class WritesContract(OnBench):
@@ -47,10 +47,37 @@ class WritesContract(OnBench):
         record = self.prepare(bench.double, each_action)
         await bench.connector.health(bench.call())
         await bench.fault(**hazard, match=self.write_match)
-        await self._driven(bench, each_action, record)
+        await self._driven(bench, each_action, record, late=hazard.get("seconds", 0.0))
         effects = self.effects(bench.double, each_action, record)
 
-        assert effects == 1 or (effects == 0 and bench.connector.actions[each_action].idempotency == "blind")
+        blind = bench.connector.actions[each_action].idempotency == "blind" or each_action in self.untold
+        assert effects == 1 or (effects == 0 and blind)
+
+    @point(9, "actions")
+    async def test_whatever_happens_to_an_approved_draft(
+        self, bench: Bench, hazard: Mapping[str, Any], each_approval: str
+    ) -> None:
+        """What a person approved goes out once, too."""
+        if each_approval == NONE:
+            exempt("it puts no drafts before people")
+        action = bench.connector.actions[each_approval]
+        approval = action.approval
+        assert approval is not None
+        find, publish = approval.find, approval.publish
+        record, args = self.prepare(bench.double, each_approval), self.arguments(each_approval)
+        await action.write(record, args, action.modes[0], bench.call())
+        decision = Decision(key=KEY, choice="approve", by="somebody")
+        await bench.fault(**hazard, match=self.write_match)
+
+        async def attempt() -> None:
+            await publish(record, args, decision, bench.call(OTHER_KEY, timeout=self.patience))
+
+        async def found() -> bool:
+            return find is not None and await find(record, bench.call(OTHER_KEY)) is not None
+
+        await self._tried(attempt, found, gives_up=False, late=hazard.get("seconds", 0.0))
+
+        assert len(self.written(bench.double, record)) == 1
 
     @point(9, "actions")
     async def test_a_crash_after_a_write(self, bench: Bench, each_action: str) -> None:
@@ -144,12 +171,14 @@ class WritesContract(OnBench):
     @point(11, "text", "echoes")
     async def test_own_writes_are_recognised(self, bench: Bench) -> None:
         """What the system tells of our write is our own; what a person did is not."""
-        record = self.record(bench.double, "text")
+        name = self.echoed or self.action
+        record = self.prepare(bench.double, name)
+        action = bench.connector.actions[name]
 
         async def somebody() -> None:
             self.comment_by_somebody(bench.double, record, "thanks")
 
-        ours = await self.told(bench, lambda: self.write(bench, record))
+        ours = await self.told(bench, lambda: action.write(record, self.arguments(name), action.modes[0], bench.call()))
         assert ours
         assert all(bench.connector.own(event) for event in ours), "by marker, before we know who we are"
         theirs = await self.told(bench, somebody)
@@ -174,24 +203,51 @@ class WritesContract(OnBench):
         touched = {name for event in events for name in event.data.get("changed") or ()}
         assert touched <= action.touches | set(args.get("fields") or {})
 
-    async def _driven(self, bench: Bench, name: str, record: str, *, lost: bool = False) -> None:
+    async def _driven(self, bench: Bench, name: str, record: str, *, lost: bool = False, late: float = 0.0) -> None:
         """
         Write as the engine does: look first when an answer was lost, wait as long as was asked, give up a blind one.
+
+        What the system does *late* seconds after it was asked has been done before the look.
         """
         action = bench.connector.actions[name]
-        mode = action.modes[0]
+        mode, blind = action.modes[0], action.idempotency == "blind"
+
+        async def attempt() -> None:
+            await action.write(record, self.arguments(name), mode, bench.call(timeout=self.patience))
+
+        async def found() -> bool:
+            if blind:
+                raise UnknownOutcome("nobody can tell")
+            return action.find is not None and await action.find(record, mode, bench.call()) is not None
+
+        await self._tried(attempt, found, gives_up=blind or name in self.untold, lost=lost, late=late)
+
+    async def _tried(
+        self,
+        attempt: Callable[[], Awaitable[None]],
+        found: Callable[[], Awaitable[bool]],
+        *,
+        gives_up: bool,
+        lost: bool = False,
+        late: float,
+    ) -> None:
+        """
+        Let *attempt* write until it is known to have, and look first with *found* when an answer was lost.
+
+        *gives_up*: when nobody can tell, it ends.
+        """
         for _ in range(TRIES):
             try:
-                if lost and action.find is not None and await action.find(record, mode, bench.call()):
+                if lost and await found():
                     return
-                await action.write(record, self.arguments(name), mode, bench.call(timeout=0.6))
+                await attempt()
             except errors.UnknownOutcome:
-                lost = True
-                await asyncio.sleep(LATE)
-                if action.idempotency == "blind":
+                if gives_up and lost:
                     return
+                lost = True
+                await asyncio.sleep(late)
             except errors.Unavailable as error:
                 await asyncio.sleep(error.retry_after or 0)
             else:
                 return
-        pytest.fail(f"{name!r} was not written in {TRIES} tries")
+        pytest.fail(f"it was not written in {TRIES} tries")

@@ -15,6 +15,7 @@ from ai import AI
 from bus.contract import Bus
 from connectors import catalog
 from connectors.contract import Connector
+from connectors.settings import SettingError
 from console import alerting, capacity, places, telling
 from console.failpoint import failpoint, lease
 from console.references import references
@@ -98,7 +99,7 @@ async def open_hub(
             fail=fail,
             layout=places.layout(declaration),
             **told,
-            webhook=alerting.webhook_of(declaration, secrets, http if given_http else None, stack),
+            **alerting.alerting(declaration, secrets, http if given_http else None, stack),
         )
         yield Hub(
             declaration=declaration,
@@ -127,6 +128,9 @@ def _open_connectors(
 ) -> Mapping[str, Connector]:
     found: dict[str, Connector] = {}
     for name, written in declaration.connections.items():
-        found[name] = catalog.open(written.connector, written.settings, secrets=secrets, http=http, clock=clock)
+        try:
+            found[name] = catalog.open(written.connector, written.settings, secrets=secrets, http=http, clock=clock)
+        except SettingError as error:
+            raise error.under("connections", name) from None
         stack.push_async_callback(found[name].close)
     return found

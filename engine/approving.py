@@ -29,9 +29,13 @@ from schemas.entries import AsideReason
 log = logging.getLogger(__name__)
 
 EXPIRES = 72 * 3600.0  # seconds a person has, unless `expires` says otherwise
+UNSEEN = 24 * 3600.0  # seconds it may take until a draft is shown; its time begins then
 CLOSE = 10.0  # seconds to let a draft say what became of it
 ASKED = "asked"
 """The outcome of a step that put a draft before people: not the end of its delivery."""
+
+APPROVED = "/approved"
+"""What follows the name of a delivery in that of the step that sends its approved draft."""
 
 Made = Callable[[Step, Claim, DeliveryPlan, Action, str], Call]
 Write = Callable[[Step, Claim, DeliveryPlan, Action, str, Mapping[str, Any]], Awaitable[Written]]
@@ -86,7 +90,8 @@ class Approving:
         Put *args* before people; raises `Undecided`, as nobody was that quick.
         """
         key = step_key(claim, delivery.step)
-        expires_at = self._clock.now_ms() + int((delivery.expires or EXPIRES) * 1000)
+        # Nobody can see it before it is shown, and it cannot be shown while its system is away.
+        expires_at = self._clock.now_ms() + int((_lasts(delivery) + UNSEEN) * 1000)
         with ours():
             await self._ledger.put_draft(claim, delivery.step, key, record=record, args=args, expires_at=expires_at)
         self._fail("draft:kept")
@@ -99,7 +104,8 @@ class Approving:
         Return how the delivery of *draft* ended; raises `Undecided` while it waits.
         """
         assert action.approval is not None
-        await self._show(claim, delivery, action, draft)
+        if draft.choice != "expired":  # what is over is not shown any more
+            await self._show(claim, delivery, action, draft)
         draft = await self._ledger.draft(draft.key) or draft
         if draft.choice is None:
             until = utc(draft.expires_at).isoformat(timespec="minutes")
@@ -133,6 +139,8 @@ class Approving:
             self._fail("write:after-send")
             outcome = {"outcome": ASKED, "remote_id": written.remote_id, "url": written.url}
             await step.done(outcome, receipt=dict(draft.args), version=written.version)
+        with ours():
+            await self._ledger.shown_draft(draft.key, self._clock.now_ms() + int(_lasts(delivery) * 1000))
 
     async def _publish(
         self, claim: Claim, delivery: DeliveryPlan, action: Action, draft: Draft, decision: Decision
@@ -145,7 +153,7 @@ class Approving:
         intent = WriteIntent(connection=delivery.connection, record=draft.record, fields=fields, value_hash=digest)
         begun = self._ledger.step(
             claim,
-            f"{delivery.step}/approved",
+            f"{delivery.step}{APPROVED}",
             kind="write",
             action_class="keyed" if approval.find is None else "read-back",
             timeout=action.timeout,
@@ -202,6 +210,10 @@ class Approving:
             await approval.close(draft.record, decision, call)
         except (PenstockError, TimeoutError, OSError) as error:
             log.warning("the draft of %s could not say what became of it: %s", delivery.step, error)
+
+
+def _lasts(delivery: DeliveryPlan) -> float:
+    return delivery.expires or EXPIRES
 
 
 def _decision(draft: Draft) -> Decision | None:

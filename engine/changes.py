@@ -1,12 +1,13 @@
 """
 Records that may change while a model thinks: what each was before, and what to do when it is another now.
 
-A record is compared as its action's lookup reads it. What it was is kept with the answer, so it is known after a crash.
+A record is compared as its action's lookup reads it; a model is asked again only where the question is another, too.
+What the record was is kept with the answer, so it is known after a crash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from penstock.errors import NotFound, PenstockError
 from pipelines.deliveries import DeliveryPlan
 from pipelines.plan import Plan
 from pipelines.views import with_burst
-from schemas.entries import Answer, RunDetail
+from schemas.entries import Answer, Prompt, RunDetail
 from schemas.events import Event
 
 RERUNS = 2  # times that a run begins anew by itself
@@ -46,7 +47,12 @@ class Before:
     seen: Seen
     begun: frozenset[str]
     """Deliveries that are done, or may be."""
+    prompt: Mapping[str, str]
+    """What was asked: `system` and `user`."""
     reruns: int
+    """How often it began anew by itself since a person last decided something."""
+    again: bool
+    """Whether a person wants it asked and written again."""
 
     @classmethod
     def of(cls, detail: RunDetail | None, generation: int) -> Before:
@@ -54,14 +60,20 @@ class Before:
         Return it as the ledger has it in *detail*.
         """
         if detail is None:
-            return cls(seen={}, begun=frozenset(), reruns=0)
+            return cls(seen={}, begun=frozenset(), prompt={}, reruns=0, again=generation > 0)
         mine = [step for step in detail.steps if step.generation == generation]
         asked = next((step.receipt for step in mine if step.step == ASK and isinstance(step.receipt, dict)), {})
-        reruns = 0
+        reruns, alone = 0, sum(decision.what == "changed" for decision in detail.decisions)
         for decision in detail.decisions:  # whatever a person decides begins the count again
             reruns = reruns + 1 if decision.what == "changed" else 0
         begun = frozenset(step.step for step in mine if step.kind == "write" and step.state != "failed")
-        return cls(seen=asked.get("seen", {}), begun=begun, reruns=reruns)
+        return cls(
+            seen=asked.get("seen", {}),
+            begun=begun,
+            prompt=asked.get("prompt", {}),
+            reruns=reruns,
+            again=generation > alone,
+        )
 
 
 class Changes:
@@ -92,13 +104,20 @@ class Changes:
         return seen
 
     async def check(
-        self, claim: Claim, event: Event, answer: Answer, before: Before, probing: str | None
+        self,
+        claim: Claim,
+        event: Event,
+        answer: Answer,
+        before: Before,
+        *,
+        probing: str | None,
+        asks: Callable[[], Awaitable[Prompt]],
     ) -> frozenset[str]:
         """
         Return the deliveries that are skipped, as their records are others than before.
 
-        What this generation of the run wrote to is not looked at: it is another by our own doing. Raises
-        `RecordChanged` when the run is to begin anew, `AtGate`.
+        What this generation of the run wrote to is not looked at: it is another by our own doing. *asks* makes the
+        question as it would be asked now. Raises `RecordChanged` when the run is to begin anew, `AtGate`.
         """
         ours = {self._where(one, claim, event) for one in self._plan.deliveries if one.step in before.begun}
         changed = []
@@ -111,9 +130,11 @@ class Changes:
             if _hash(record) == before.seen[delivery.step]:
                 continue
             scope = self._plan.scope(event, answer, claim.burst) | ({} if record is None else {"record": record})
-            if record is None or delivery.wanted(scope):
+            if record is None or (delivery.wanted(scope) and not delivery.unwanted(scope)):
                 changed.append(delivery)
         anew = [delivery for delivery in changed if delivery.if_record_changed == "rerun"]
+        if anew and not _differs(await asks(), before.prompt):
+            changed, anew = [one for one in changed if one not in anew], []
         if anew and not before.begun and before.reruns < RERUNS:
             raise RecordChanged(f"{anew[0].step}: {CHANGED}: it is asked about again")
         return frozenset(delivery.step for delivery in changed)
@@ -132,6 +153,10 @@ class Changes:
         except NotFound:
             return None
         return found[0] if found else None
+
+
+def _differs(prompt: Prompt, asked: Mapping[str, str]) -> bool:
+    return {"system": prompt.system, "user": prompt.user} != asked
 
 
 def _hash(record: Any) -> str:

@@ -5,14 +5,15 @@ The writes of a run: each a step of the ledger, safe to meet again after a crash
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from connectors import open_call
 from connectors.contract import Action, Call, Connector, Written
-from engine.approving import ASKED, Approving
+from engine.approving import APPROVED, ASKED, Approving
 from engine.changes import CHANGED, Before, Changes
+from engine.doubts import still_ours, with_fields
 from engine.echoes import value_hash
 from engine.gates import Gates
 from engine.lookups import Lookups, through
@@ -23,11 +24,11 @@ from engine.watch import Watch
 from ledger.contract import Claim, Ending, Ledger, Step, WriteIntent
 from ledger.returning import Newer
 from penstock.clock import Clock
-from penstock.errors import UnknownOutcome
+from penstock.errors import Rejected, UnknownOutcome
 from penstock.http import Http
 from pipelines.deliveries import DeliveryPlan
 from pipelines.plan import Plan
-from schemas.entries import Answer, AsideReason, RunDetail, Verdict
+from schemas.entries import Answer, AsideReason, Prompt, RunDetail, Verdict
 from schemas.events import Event
 
 Outcome = dict[str, Any]
@@ -104,18 +105,22 @@ class Delivering:
         answer: Answer,
         *,
         probing: str | None,
+        asks: Callable[[], Awaitable[Prompt]],
         newer: Newer | None = None,
         goes_on: bool = False,
     ) -> Delivered:
         """
         Carry every delivery out in written order, except to what *newer* runs wrote to.
 
+        *asks* makes the question as it would be asked now. Raises `RecordChanged` before anything is written.
+
         *goes_on* keeps the last one's end at once: the run does not end with it.
         """
         detail = await self._detail(claim)
         done = _done(detail, claim)
+        self._must_have(detail, claim, done)
         before = Before.of(detail, claim.generation)
-        changed = await self.changes.check(claim, event, answer, before, probing)
+        changed = await self.changes.check(claim, event, answer, before, probing=probing, asks=asks)
         outcomes: list[Outcome] = []
         ending: Ending | None = None
         for delivery in self._plan.deliveries:
@@ -124,7 +129,16 @@ class Delivering:
                 if (kept := done.get(delivery.step)) is None:
                     with self._watch.step(self._plan.name, delivery.step):
                         kept, ending = await self._one(
-                            claim, delivery, event, answer, probing, newer, ends=ends, changed=delivery.step in changed
+                            claim,
+                            delivery,
+                            event,
+                            answer,
+                            probing,
+                            newer,
+                            detail,
+                            ends=ends,
+                            changed=changed,
+                            again=before.again,
                         )
                 if delivery.show_progress and kept["outcome"] in ("skipped", "superseded"):
                     await self._progressing.leave(claim, event, delivery.step)
@@ -138,12 +152,32 @@ class Delivering:
         """
         Return what the run did before, when anybody needs to know.
         """
-        if self.changes.watched:
+        if self.changes.watched or claim.generation:
             return await self._ledger.detail(claim.run)
         if claim.new:
             return None
         kept = await self._ledger.answer(claim.run, "ask", claim.generation)
         return await self._ledger.detail(claim.run) if kept is not None and kept[1] else None
+
+    def _must_have(self, detail: RunDetail | None, claim: Claim, done: Mapping[str, Outcome]) -> None:
+        """
+        Raise `Rejected` when people approved the draft of a delivery that the pipeline has no more.
+        """
+        names = {delivery.step for delivery in self._plan.deliveries}
+        for draft in detail.drafts if detail is not None else ():
+            mine = draft.generation == claim.generation and draft.choice == "approve"
+            if mine and draft.step not in names and f"{draft.step}{APPROVED}" not in done:
+                message = f"{draft.step}: the draft was approved, and the pipeline has no such delivery any more"
+                raise Rejected(f"{message}; give it its name back and replay the run")
+
+    async def drafted(self, claim: Claim) -> Answer | None:
+        """
+        Return the answer that people were shown a draft of, whether or not it fits what is configured now.
+        """
+        if not any(draft.generation == claim.generation for draft in await self._ledger.drafts(claim.run)):
+            return None
+        kept = await self._ledger.answer(claim.run, "ask", claim.generation)
+        return None if kept is None else Answer.model_validate(kept[0]).model_copy(update={"stored": True})
 
     async def _one(
         self,
@@ -153,20 +187,23 @@ class Delivering:
         answer: Answer,
         probing: str | None,
         newer: Newer | None,
+        detail: RunDetail | None,
         *,
         ends: bool,
-        changed: bool,
+        changed: Collection[str],
+        again: bool,
     ) -> tuple[Outcome, Ending | None]:
         scope = self._plan.scope(event, answer, claim.burst)
         record = delivery.record_of(scope)
         connector = self._connectors[delivery.connection]
         action = connector.actions[delivery.action]
         if action.approval is not None and (draft := await self._approving.known(claim, delivery)) is not None:
+            self._gates.check(f"connection:{delivery.connection}", probing=probing)
             return await self._approving.go_on(claim, delivery, action, draft), None
         if newer is not None and (delivery.connection, record) in newer.targets:
             why = f"{delivery.step}: run {newer.run[:8]} of the same lane is newer, and wrote to it before"
             return {"outcome": "superseded", "why": why}, None
-        if changed:
+        if delivery.step in changed:
             return _skipped(delivery, CHANGED)
         if not delivery.wanted(scope):
             return _skipped(delivery, "`when` was not true")
@@ -174,18 +211,28 @@ class Delivering:
             target = f"{delivery.connection}.{action.reads}"
             found = await self._lookups.read(target, record, 1, run=claim.run, probing=probing, fresh=True)
             scope["record"] = found[0]
-        if delivery.unwanted(scope):
+        lost = still_ours(detail, claim.generation, delivery.step, scope.get("record")) if delivery.fields else {}
+        unwanted = delivery.unwanted(scope)
+        if unwanted and not lost:
             return _skipped(delivery, "`unless` was true for the record as it is now")
-        args = delivery.render(scope)
+        args = with_fields(None if unwanted else delivery.render(scope), lost)
         if args is None:
             return _skipped(delivery, "no field was left to set")
         self._gates.check(f"connection:{delivery.connection}", probing=probing)
         if action.approval is not None:
             return await self._approving.put(claim, delivery, action, record, args), None
-        return await self._step(claim, delivery, action, record, args, ends=ends)
+        return await self._step(claim, delivery, action, record, args, ends=ends, again=again)
 
     async def _step(
-        self, claim: Claim, delivery: DeliveryPlan, action: Action, record: str, args: Mapping[str, Any], *, ends: bool
+        self,
+        claim: Claim,
+        delivery: DeliveryPlan,
+        action: Action,
+        record: str,
+        args: Mapping[str, Any],
+        *,
+        ends: bool,
+        again: bool,
     ) -> tuple[Outcome, Ending | None]:
         digest = value_hash(args)
         intent = WriteIntent(
@@ -204,8 +251,7 @@ class Delivering:
             if step.found == "done":
                 return step.result, None
             last = step.last
-            asked_again = claim.generation > 0  # somebody wants it written, whatever was written before
-            if last is not None and last.value_hash == digest and step.found == "fresh" and not asked_again:
+            if last is not None and last.value_hash == digest and step.found == "fresh" and not again:
                 outcome: Outcome = {"outcome": "unchanged", "why": f"{delivery.step}: the record has this already"}
                 return outcome, await self._end(step, outcome, args, last.version, ends=ends)
             written = await through(

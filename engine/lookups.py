@@ -72,13 +72,13 @@ class Lookups:
             if lookup.many
         )
 
-    def fetcher(self, run: str, *, probing: str | None = None) -> Fetch:
+    def fetcher(self, run: str, *, probing: str | None = None, fresh: bool = False) -> Fetch:
         """
-        Return the function with which a context fetches for *run*.
+        Return the function with which a context fetches for *run*; *fresh* uses nothing that was read before.
         """
 
         async def fetch(target: str, by: str, most: int) -> list[Record]:
-            return await self.read(target, by, most, run=run, probing=probing)
+            return await self.read(target, by, most, run=run, probing=probing, fresh=fresh)
 
         return fetch
 

@@ -78,7 +78,7 @@ class Runner:
         self._shadowing = Shadowing(plan, ai=ai, ledger=ledger, gates=gates)
         self._fail = fail
         self._lookups = Lookups(connectors, http=http, clock=clock, gates=gates)
-        self._progressing = Progressing(plan, connectors=connectors, http=http, clock=clock)
+        self._progressing = Progressing(plan, connectors=connectors, http=http, clock=clock, gates=gates)
         self._delivering = Delivering(
             plan,
             connectors=connectors,
@@ -183,8 +183,12 @@ class Runner:
             self._watch.recalled(self.plan.name)
         self._fail("run:answered")
         compared = self._shadowing.wants(claim, answer, asked)
+
+        async def asks() -> Prompt:
+            return (await self._assemble(event, claim.run, probing, claim.burst, fresh=True))[0]
+
         delivered = await self._delivering.all(
-            claim, event, answer, probing=probing, newer=newer, goes_on=compared is not None
+            claim, event, answer, probing=probing, asks=asks, newer=newer, goes_on=compared is not None
         )
         self._progressing.wrote(claim, delivered.wrote)
         if compared is not None:
@@ -216,10 +220,13 @@ class Runner:
     async def _recalled(self, claim: Claim) -> Answer | None:
         """
         Return the answer of an earlier try; of a new run there can be none.
+
+        One that people were shown counts whatever was deployed since: nothing is asked beside what they decide.
         """
         if claim.new:
             return None
-        return await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
+        found = await self._ai.recall(claim, output=self.plan.output, ask_hash=self.plan.ask_hash)
+        return found if found is not None else await self._delivering.drafted(claim)
 
     async def _answer(
         self, claim: Claim, event: Event, probing: str | None, item: Item | None
@@ -278,9 +285,9 @@ class Runner:
         return (self.plan.ladder, *self.plan.instead)
 
     async def _assemble(
-        self, event: Event, run: str, probing: str | None, burst: Burst | None = None
+        self, event: Event, run: str, probing: str | None, burst: Burst | None = None, *, fresh: bool = False
     ) -> tuple[Prompt, Receipt, str]:
-        fetch, secret = self._lookups.fetcher(run, probing=probing), self._ledger.secret
+        fetch, secret = self._lookups.fetcher(run, probing=probing, fresh=fresh), self._ledger.secret
         return await self.plan.prompt_for(
             event, fetch=fetch, many=self._lookups.many, secret=secret, run=run, burst=burst
         )
@@ -297,3 +304,4 @@ class Runner:
         End a run that waited at a gate longer than `give_up_after`. Raises `Fenced`.
         """
         await self._take(claim, self._consequences.given_up(claim, body, f"{gate} is still shut"))
+        await self._progressing.clear(claim, Event.from_json(body))

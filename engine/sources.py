@@ -38,6 +38,7 @@ LOOK_EVERY = 5.0  # seconds between looks at what another leads
 REQUEST = 30.0  # seconds one request of a source may take
 PUBLISH = 30.0  # seconds the bus may take with one page
 TOLD = 10.0  # seconds to tell the system that a page was taken, or to follow it up
+FIRST_PAUSE = 1.0  # seconds
 LONGEST_PAUSE = 300.0  # seconds between readings of what fails
 STEADY = 120.0  # seconds a reading has to last to count as one that worked
 GIVE_BACK = 2.0  # seconds to give a lead back when we stop
@@ -76,6 +77,13 @@ class Place:
         What its cursor is kept under.
         """
         return f"{self.connection}/{self.source.name}"
+
+    @property
+    def gate(self) -> str:
+        """
+        The gate that is shut while a person has to see to it. Runs do not wait there: they have credentials of their own.
+        """
+        return f"source:{self.name}"
 
 
 class Sources:
@@ -117,6 +125,8 @@ class Sources:
             "penstock_source_failures", "Readings of sources that failed.", ["connection", "source"]
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._well: set[str] = set()
+        """Sources whose gates are open."""
         self._follows: set[asyncio.Task[None]] = set()
         self.places = [
             Place(connection=name, source=source)
@@ -150,6 +160,7 @@ class Sources:
         while True:
             try:
                 if await self._ledger.lead(what, lasts=LASTS):
+                    self._well.discard(place.name)
                     await self._led(place, what)
             except Lost as error:
                 log.warning("source %s: %s", place.name, error)
@@ -196,10 +207,12 @@ class Sources:
                 failures = 1 if not self._short(began) else failures + 1
                 asked = getattr(error, "retry_after", None)
                 await self._failed(place, error)
-            except Exception:
+            except Exception as error:
                 failures += 1
                 self._broke(1, place.connection, place.source.name)
                 log.exception("source %s failed unforeseen; it is read again from its cursor", place.name)
+                self._well.discard(place.name)  # whoever looks sees that nothing comes in
+                await self._gates.shut(place.gate, f"reading it failed unforeseen: {type(error).__name__}")
             await self._clock.sleep(self._pause(place.source, failures, asked))
 
     def _short(self, began: float) -> bool:
@@ -208,14 +221,15 @@ class Sources:
     def _pause(self, source: Source, failures: int, asked: float | None) -> float:
         if not failures:
             return source.every
-        backoff = Backoff(first=max(1.0, source.every), last=max(LONGEST_PAUSE, source.every), attempts=failures)
-        return max(backoff.decide(failures, asked) or 0.0, 0.1)
+        backoff = Backoff(first=FIRST_PAUSE, last=LONGEST_PAUSE, attempts=failures)
+        return max(source.every, FIRST_PAUSE) + (backoff.decide(failures, asked) or 0.0)
 
     async def _failed(self, place: Place, error: Exception) -> None:
         log.warning("source %s: %s: %s", place.name, type(error).__name__, error)
         self._broke(1, place.connection, place.source.name)
         if isinstance(error, AuthFailed):
-            await self._gates.shut(f"connection:{place.connection}", str(error), auth=True)
+            self._well.discard(place.name)
+            await self._gates.shut(place.gate, str(error), auth=True)
 
     async def _read(self, place: Place) -> None:
         entry = await self._ledger.cursor(place.name)
@@ -245,7 +259,10 @@ class Sources:
             raise Lost("another worker reads it now; the page comes again there")
         self._fail("source:after-cursor")
         self._came(len(page.events), place.connection, place.source.name)
-        await self._gates.worked(f"connection:{place.connection}")
+        if place.name not in self._well:  # another worker may have shut it
+            await self._gates.worked(place.gate)
+            await self._ledger.reopen(place.gate)
+            self._well.add(place.name)
         for told in self._told:
             told.beat(place.connection, place.source.name, len(page.events))
         if page.taken is not None:

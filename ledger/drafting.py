@@ -58,6 +58,12 @@ class Drafting(Protocol):
         """
         ...
 
+    async def shown_draft(self, key: str, expires_at: int) -> None:
+        """
+        Note that people see a draft now, and until when they may decide; once somebody did, it stays as it is.
+        """
+        ...
+
     async def draft(self, key: str) -> Draft | None:
         """
         Return one draft.

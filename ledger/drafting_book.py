@@ -30,6 +30,9 @@ class DraftingBook:
         times: dict[str, Any] = {"now": self.clock.now_ms(), "expires_at": expires_at}
         await self.store.write(lambda c: drafts.put(c, claim, step, key, record, args, times), locks.NONE)
 
+    async def shown_draft(self, key: str, expires_at: int) -> None:
+        await self.store.write(lambda c: drafts.shown(c, key, expires_at), locks.NONE)
+
     async def draft(self, key: str) -> Draft | None:
         return await self.store.look(lambda connection: drafts.find(connection, key))
 

@@ -42,6 +42,13 @@ def put(
     connection.execute(queries["put_draft"], named | times | {"args": orjson.dumps(dict(args)).decode()})
 
 
+def shown(connection: Connection, key: str, expires_at: int) -> None:
+    """
+    Let the time of a draft begin.
+    """
+    connection.execute(queries["show_draft"], {"key": key, "expires_at": expires_at})
+
+
 def find(connection: Connection, key: str) -> Draft | None:
     """
     Return one draft.

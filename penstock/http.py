@@ -124,12 +124,12 @@ class Http(Protocol):
         max_body: int = MAX_ANSWER,
     ) -> Response:
         """
-        Send *request* within *timeout* seconds in all.
+        Send *request* within *timeout* seconds in all, and no further than its `reach`.
 
         *fence* is called when the connection is in hand, before the first byte leaves; what it
         raises ends the call with nothing sent.
 
-        Raises `NotSent` when no byte left us, `SentNoAnswer` when bytes left and no complete answer
+        Raises `NotSent` when no byte left us (`CertificateRefused`: or none was read), `SentNoAnswer` when bytes left and no complete answer
         came back (timeout, reset, answer larger than *max_body*).
         """
         ...

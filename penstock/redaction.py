@@ -120,7 +120,9 @@ def spellings(value: str) -> Iterator[str]:
     Give *value* as it may appear: plain, in a URL, in JSON, in a repr, in base64.
     """
     texts = [value, value.strip()]
-    texts += [line.strip() for line in value.splitlines() if len(line.strip()) >= SHORTEST_LINE]
+    lines = [line.strip() for line in value.splitlines()]
+    # what every key and every certificate begins and ends with is no secret
+    texts += [line for line in lines if len(line) >= SHORTEST_LINE and not line.startswith("-----")]
     for text in texts:
         yield text
         yield text.replace("/", "\\/")  # as PHP and others write JSON

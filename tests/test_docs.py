@@ -24,6 +24,8 @@ from console.reference import FOLDER, pages
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PLACE = re.compile(r"# ((?:connectors|tests)/\S+)\n")
+SAID_BEFORE = re.compile(r"^`(connectors/\S+)`:\n\n\Z", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MAKE = re.compile(r"^([a-z-]+):.*## ", re.MULTILINE)
 SECRETS = dict.fromkeys(
@@ -59,6 +61,16 @@ class Snippet:
     kind: str
     text: str
     line: int
+    place: str | None
+    """The file it is, below the hub's folder: its first line says so, or the line before it."""
+
+    def put(self, folder: Path) -> None:
+        """
+        Write it where it belongs in the hub in *folder*, if it is a file.
+        """
+        if self.place is not None:
+            (folder / self.place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / self.place).write_text(self.text)
 
     @property
     def name(self) -> str:
@@ -74,9 +86,20 @@ def snippets(page: Path) -> list[Snippet]:
     """
     text = page.read_text("utf-8")
     return [
-        Snippet(page=page, kind=found[1], text=found[2], line=text.count("\n", 0, found.start()) + 1)
+        Snippet(
+            page=page,
+            kind=found[1],
+            text=found[2],
+            line=text.count("\n", 0, found.start()) + 1,
+            place=_place(text[: found.start()], found[2]),
+        )
         for found in FENCE.finditer(text)
     ]
+
+
+def _place(before: str, text: str) -> str | None:
+    found = PLACE.match(text) or SAID_BEFORE.search(before)
+    return found[1] if found else None
 
 
 def with_console() -> list[Path]:
@@ -108,8 +131,7 @@ def test_every_command_works(page: Path, tmp_path: Path) -> None:
         _penstock(["init", "my-hub"], tmp_path)
         folder = tmp_path / "my-hub"
     for snippet in snippets(page):
-        if snippet.kind == "yaml" and snippet.text.startswith("# tests/"):
-            (folder / snippet.text.splitlines()[0].removeprefix("# ")).write_text(snippet.text)
+        snippet.put(folder)
         if snippet.kind != "console":
             continue
         for line in snippet.text.splitlines():
@@ -150,7 +172,7 @@ def _penstock(words: list[str], folder: Path) -> subprocess.CompletedProcess[str
         env=_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert 0 == ended.returncode, f"penstock {' '.join(words)}\n{ended.stdout}\n{ended.stderr}"
@@ -195,13 +217,20 @@ def _run_and_stop(folder: Path, snippet: Snippet) -> None:
 @pytest.mark.parametrize("snippet", YAML_SNIPPETS, ids=lambda snippet: snippet.name)
 def test_every_yaml_is_valid(snippet: Snippet, project: Path) -> None:
     """
-    A whole file passes `check`, a part passes merged into the first pipeline, a test file passes `test`.
+    A whole file passes `check`, a part merged into the first pipeline, too; tests pass, a manifest is read.
     """
     file = project / "pipelines.yaml"
-    if snippet.text.startswith("# tests/"):
-        (project / "tests" / "snippet.test.yaml").write_text(snippet.text)
-        _penstock(["test", "tests/snippet.test.yaml"], project)
-        return
+    for beside in snippets(snippet.page):
+        if (beside.place or "").startswith("connectors/"):
+            beside.put(project)
+    match (snippet.place or "").split("/"):
+        case ["tests", *_]:
+            (project / "tests" / "snippet.test.yaml").write_text(snippet.text)
+            _penstock(["test", "tests/snippet.test.yaml"], project)
+            return
+        case ["connectors", name, _]:
+            _penstock(["connectors", name], project)
+            return
     if snippet.text.startswith("# merged into pipelines.yaml"):
         yaml = YAML(typ="safe", pure=True)
         with file.open("w") as target:
@@ -258,6 +287,17 @@ def test_the_first_pipeline_is_short() -> None:
     first = next(snippet for snippet in snippets(ROOT / "README.md") if snippet.kind == "yaml")
 
     assert len(first.text.splitlines()) <= 24
+
+
+def test_a_connector_is_short() -> None:
+    """
+    A newcomer needs at most sixty lines of YAML, and ends at silver.
+    """
+    guide = snippets(ROOT / "docs" / "howto" / "write-a-connector.md")
+    [manifest] = [snippet for snippet in guide if snippet.place == "connectors/tracker/manifest.yaml"]
+
+    assert len(manifest.text.splitlines()) <= 60
+    assert any("--test --least silver" in snippet.text for snippet in guide if snippet.kind == "console")
 
 
 def test_the_promise_stands_in_these_words() -> None:

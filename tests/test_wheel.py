@@ -174,3 +174,35 @@ def test_every_room_imports_from_the_wheel(environment: Path, tmp_path: Path) ->
     places = [Path(line) for line in _run(environment, "-c", script, cwd=tmp_path).splitlines()]
 
     assert [True] * len(ROOMS) == [place.is_relative_to(environment.parent) for place in places]
+
+
+def test_a_connector_of_ones_own_is_tested_from_the_wheel(environment: Path, tmp_path: Path) -> None:
+    """
+    The contract suite comes with the wheel, and writes down what it found.
+    """
+    own = tmp_path / "connectors" / "desk"
+    own.mkdir(parents=True)
+    (own / "manifest.yaml").write_text(
+        "name: desk\ndescription: A desk.\nsettings: {url: {description: Where.}}\nurl: url\n"
+        "auth: {nothing: true}\nhealth: {get: /me, acts_as: body.id, detail: body.id}\n"
+    )
+    (own / "test_desk.py").write_text(
+        "from connectors.testing import ConnectorContract\n\n"
+        "class TestDesk(ConnectorContract):\n"
+        "    name, environment, credential = 'desk', {}, ''\n"
+        "    settings = lambda self, url: {'url': url}\n"
+        "    pretend = None\n"
+    )
+    done = subprocess.run(
+        [environment / "python", "-m", "penstock", "connectors", "desk", "--test", "-f", str(tmp_path)],
+        cwd=tmp_path,
+        env={"PATH": str(environment), "PYTEST_ADDOPTS": "-k test_unknown_setting"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert "1 passed" in done.stderr
+    assert '"state": "passed"' in (own / "quality.json").read_text()

@@ -125,7 +125,7 @@ LOOKUPS: Mapping[str, LookupSpec] = {
     ),
     "thread": LookupSpec(
         name="thread",
-        description="Mails of the conversation of a record, newest first.",
+        description="The other mails of the conversation of a record, newest first.",
         fields=_record(MAIL)["properties"],
         many=True,
     ),

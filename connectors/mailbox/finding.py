@@ -128,17 +128,20 @@ class Finding:
 
     async def _thread(self, by: str, call: Call, most: int) -> list[Record]:
         """
-        Return the conversation, ours too, as far as whoever wrote the mail took part: anybody may name any thread.
+        Return what else was written in the conversation, by us too, as far as whoever wrote the mail took part.
+
+        Anybody may name any thread.
         """
         one = (await self.original(by, call.deadline)).says
         root, party = str(one["thread"]), str(one["from"])
         if not root:
-            return [_record(one)]
+            return []
         wanted = ["OR", "OR", "HEADER", "References", root, "HEADER", "In-Reply-To", root]
         wanted += ["HEADER", "Message-ID", root]
         places = [self._settings["folder"], self._settings["sent"]]
-        found = await self._newest(places, wanted, min(NEWEST, 2 * most), call)
-        return [_record(mail) for mail in found if party in (mail["from"], *mail["to"], *mail["cc"])][: max(1, most)]
+        found = await self._newest(places, wanted, min(NEWEST, 2 * most + 1), call)
+        others = [mail for mail in found if not _same(mail, one)]
+        return [_record(mail) for mail in others if party in (mail["from"], *mail["to"], *mail["cc"])][: max(1, most)]
 
     async def _from_sender(self, by: str, call: Call, most: int) -> list[Record]:
         address = by.strip().lower()
@@ -166,6 +169,14 @@ class Finding:
 
 def _record(found: Mapping[str, Any]) -> Record:
     return {name: found[name] for name in MAIL}
+
+
+def _same(mail: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+    """
+    Tell whether both are one mail, of which perhaps only the beginning was fetched.
+    """
+    named = bool(one["id"]) and (mail["id"], mail["from"]) == (one["id"], one["from"])
+    return named or mail["digest"] == one["digest"]
 
 
 def _age(mail: Fetched) -> tuple[float, int]:

@@ -28,6 +28,12 @@ LATER = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "[OVERQUOTA]", "T
 """What servers say that refuse for now only (RFC 5530)."""
 
 
+class Refused(Unavailable):
+    """
+    The server said that it does not do it now: it did nothing.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """
@@ -106,7 +112,7 @@ class Imap:
             raise Unavailable(f"{self._server.host}: {type(error).__name__}: {_said(error, secrets)}") from None
         except IMAPClientError as error:
             said = _said(error, secrets)
-            kind = Unavailable if for_now(said) else Rejected
+            kind = Refused if for_now(said) else Rejected
             raise kind(f"{self._server.host}: {said}") from None
         except (ValueError, KeyError, IndexError, AssertionError) as error:
             self._drop()

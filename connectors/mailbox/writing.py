@@ -8,7 +8,7 @@ import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from imapclient import IMAPClient
 
@@ -17,7 +17,7 @@ from connectors.mailbox import composing, folders
 from connectors.mailbox.composing import SLOT
 from connectors.mailbox.declaration import ACTIONS
 from connectors.mailbox.finding import Original
-from connectors.mailbox.imap import Desk
+from connectors.mailbox.imap import Desk, Refused
 from connectors.mailbox.sent import Sent
 from connectors.mailbox.smtp import NOBODY, Post
 from penstock.clock import Clock
@@ -26,6 +26,8 @@ from penstock.errors import AuthFailed, Fenced, NotFound, Rejected, Unavailable,
 TIMEOUT = 45.0  # seconds
 _OURS = re.compile(r"[0-9a-f]{64}@penstock\..+")
 
+Step = Literal["begun", "there"]
+"""How far a draft came: its putting was asked for, it lies there."""
 Found = Callable[[str, float], Awaitable[Original]]
 
 
@@ -152,23 +154,25 @@ class Writing:
         raw = composing.answer(
             original, text, sender=self._address, to=to, automatic=False, slot=call.slot or "none", **named
         )
-        begun: list[bool] = []
-        put = functools.partial(self._put, raw=raw, mode=mode, call=call, begun=begun)
+        steps: list[Step] = []
+        put = functools.partial(self._put, raw=raw, mode=mode, call=call, steps=steps)
         try:
             await self._desk.do(put, call.deadline)
-        except Unavailable as error:
-            if begun:
+        except (Unavailable, Rejected) as error:
+            refused = isinstance(error, Refused | Rejected)
+            if "there" in steps or ("begun" in steps and not refused):
                 raise UnknownOutcome(str(error)) from None
             raise
         return Written(remote_id=self.message_id(call.key))
 
-    def _put(self, client: IMAPClient, *, raw: bytes, mode: WriteMode, call: Call, begun: list[bool]) -> None:
+    def _put(self, client: IMAPClient, *, raw: bytes, mode: WriteMode, call: Call, steps: list[Step]) -> None:
         folder = self._settings["drafts"]
         folders.select(client, folder, write=True)
         earlier = _untouched(client, call.slot) if mode == "replace-own" and call.slot else []
         call.fence()
-        begun.append(True)
+        steps.append("begun")
         folders.append(client, folder, raw, flags=(b"\\Draft", b"\\Seen"), at=datetime.now(UTC))
+        steps.append("there")
         folders.remove(client, earlier)
 
     async def _find_draft(self, _record: str, _mode: WriteMode, call: Call) -> Written | None:

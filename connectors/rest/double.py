@@ -1,8 +1,8 @@
 """
 A pretended order system for `connector: rest`: `python -m connectors.rest.double --hook URL --secret TEXT`.
 
-It is nobody's product. Orders are placed, changed and remarked on; its webhooks are Standard Webhooks, its lists go by
-pages, and it remembers idempotency keys.
+It is nobody's product. Orders are placed, changed and remarked on; its webhooks are Standard Webhooks, and its lists go
+by pages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class RestDouble(Double):
         self.orders: dict[str, dict[str, Any]] = {}
         self.said: dict[str, list[dict[str, Any]]] = {}
         """Remarks by order, oldest first."""
-        self._keys: dict[str, dict[str, Any]] = {}
         self._last = 1000
 
     def authenticate(self, asked: Asked) -> str | None:
@@ -96,18 +95,13 @@ class RestDouble(Double):
 
     def add_remark(self, asked: Asked, actor: str, order: str) -> Answered:
         """
-        Add a remark; once per idempotency key, where there is one.
+        Add a remark.
         """
         self._known(order)
-        text, key = asked.json().get("text"), asked.headers.get("idempotency-key")
+        text = asked.json().get("text")
         if not isinstance(text, str) or not text:
             raise Refusal(422, {"error": "a remark has a text"})
-        if key and key in self._keys:
-            return Answered(status=201, body=self._keys[key])
-        made = self.remarked(order, text, by=actor)
-        if key:
-            self._keys[key] = made
-        return Answered(status=201, body=made, effect=True)
+        return Answered(status=201, body=self.remarked(order, text, by=actor), effect=True)
 
     # ---- what people do -----------------------------------------------------------------------
 

@@ -3,12 +3,14 @@ From Salesforce's changes to events: by the stream of change events, by polls, a
 
 A change event names the fields that changed; the record itself is read again, in one query for all of a page, so that
 conditions and templates see whole records. Ids: `<record>/created` on both ways, `<record>/<transaction>/<sequence>` of a
-change event, `<record>/<SystemModstamp>` of a change that was found by reading.
+change event, `<record>/<SystemModstamp>/<digest>` of a change that was found by reading: that time has whole seconds, and the
+digest of the fields tells two changes within one apart.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,8 +138,8 @@ class Org:
     ) -> Event | None:
         name, kind = change.header["entityName"], _kind(change)
         read = whole.get(record)
-        if record in known and _committed(change) <= known[record] + timedelta(seconds=1):
-            return None  # it was read already
+        if record in known and _committed(change) < known[record]:
+            return None  # it was read already; within one second nobody knows, and twice is better than never
         origin = str(change.header.get("changeOrigin") or "")
         fields = self.objects[name]["fields"]
         told = {field: change.payload.get(field) for field in fields}
@@ -167,11 +169,15 @@ class Org:
 
     async def polled(self, cursor: bytes | None, call: Call) -> AsyncIterator[Page]:
         """
-        Yield what changed since *cursor*; without one, only that it begins now.
+        Yield what changed since *cursor*; without one, only that it begins now, with all that is there seen.
         """
         if cursor is None:
-            now = utc(self.clock.now_ms()).isoformat()
-            yield Page(cursor=_kept(now, dict.fromkeys(self.objects, now), {}))
+            now = utc(self.clock.now_ms())
+            there: dict[str, str] = {}
+            for name in self.objects:
+                async for records in self._changed_since(name, now - timedelta(seconds=OVERLAP), call):
+                    there |= _states(records)
+            yield Page(cursor=_kept(now.isoformat(), dict.fromkeys(self.objects, now.isoformat()), there))
             return
         held = orjson.loads(cursor)
         begun, times, seen = held["begun"], dict(held["times"]), dict(held["seen"])
@@ -179,9 +185,14 @@ class Org:
             since = datetime.fromisoformat(times.setdefault(name, begun))
             async for records in self._changed_since(name, since - timedelta(seconds=OVERLAP), call):
                 fresh = [record for record in records if _state(record) not in seen]
-                seen |= {_state(record): _time(record["SystemModstamp"]).isoformat() for record in records}
+                before = {state.partition("/")[0] for state in seen}
+                seen |= _states(records)
                 times[name] = max(times[name], _time(records[-1]["SystemModstamp"]).isoformat())
-                events = [event for one in fresh for event in self._found(name, one, datetime.fromisoformat(begun))]
+                events = [
+                    event
+                    for one in fresh
+                    for event in self._found(name, one, datetime.fromisoformat(begun), again=one["Id"] in before)
+                ]
                 if events:
                     yield Page(events=tuple(events), cursor=_kept(begun, times, seen))
 
@@ -203,18 +214,22 @@ class Org:
             time, last = literal(_time(records[-1]["SystemModstamp"])), records[-1]["Id"]
             where = f"(SystemModstamp > {time} OR (SystemModstamp = {time} AND Id > '{last}'))"
 
-    def _found(self, name: str, record: Mapping[str, Any], begun: datetime) -> list[Event]:
+    def _found(self, name: str, record: Mapping[str, Any], begun: datetime, *, again: bool = False) -> list[Event]:
         """
         Return what a record that was read stands for: that it was made, if it is that young, and that it changed.
+
+        One that was never seen and never changed was made, however late it shows. *again*: another state of it was
+        read before.
         """
         modified, made = _time(record["SystemModstamp"]), _time(record["CreatedDate"])
         if record.get("IsDeleted"):
             return [self._read(name, record, "deleted", f"{record['Id']}/deleted/{modified.isoformat()}", modified)]
         found = []
-        if made >= begun.replace(microsecond=0):
+        if (made >= begun.replace(microsecond=0) or modified == made) and not again:
             found.append(self._read(name, record, "created", f"{record['Id']}/created", made))
-        if modified != made:
-            found.append(self._read(name, record, "updated", f"{record['Id']}/{modified.isoformat()}", modified))
+        if modified != made or again:
+            number = f"{record['Id']}/{modified.isoformat()}/{_digest(record)}"
+            found.append(self._read(name, record, "updated", number, modified))
         return found
 
     def _read(self, name: str, record: Mapping[str, Any], verb: str, number: str, time: datetime) -> Event:
@@ -279,8 +294,17 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("+0000", "+00:00")).astimezone(UTC)
 
 
+def _states(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {_state(record): _time(record["SystemModstamp"]).isoformat() for record in records}
+
+
 def _state(record: Mapping[str, Any]) -> str:
-    return f"{record['Id']}/{record['SystemModstamp']}"
+    return f"{record['Id']}/{record['SystemModstamp']}/{_digest(record)}"
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    values = {name: value for name, value in record.items() if name != "attributes"}
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=dict)).hexdigest()[:12]
 
 
 def _kept(begun: str, times: Mapping[str, str], seen: Mapping[str, str]) -> bytes:

@@ -3,8 +3,8 @@ Salesforce's REST API through simple-salesforce, on threads of its own, behind a
 
 What simple-salesforce does by itself and we do not want (measured on 1.12.10): it goes on signing in for ever when a token
 is always refused, leaves headers of a call out when it repeats it, has no time limits for writes, and loses the headers
-of answers. The adapter gives every request the deadline of its call, ends a call at its second 401, and keeps headers;
-what every request has to carry stands on the session.
+of answers. The adapter gives every request the deadline of its call, ends a call when a token it was just given is refused,
+bounds answers, and keeps headers; what every request has to carry stands on the session.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ T = TypeVar("T")
 
 AT_ONCE = 16  # calls, each on a thread of its own
 CONNECT = 5.0  # seconds
-REFUSALS = 2  # answers 401 at which a call ends
 UNTIL_TOMORROW = 3600.0  # seconds until the daily limit is looked at again
 LARGEST = 16 * 1024 * 1024  # bytes of an answer
+PART = 64 * 1024  # bytes of an answer that are read at once
+SIGN_IN = "/services/oauth2/token"
 
 _LATER = {"UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "CONCURRENT_REQUESTS_LIMIT_EXCEEDED"}
 _GONE = {"NOT_FOUND", "ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID", "INVALID_ID_FIELD"}
@@ -54,7 +55,13 @@ _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
 class Refused(requests.RequestException):
     """
-    The token is refused again.
+    A token that Salesforce gave us for this very call is refused.
+    """
+
+
+class TooLarge(requests.RequestException):
+    """
+    An answer is beyond `LARGEST`.
     """
 
 
@@ -76,7 +83,8 @@ class Guard(HTTPAdapter):
         left = state.left() if state is not None else CONNECT
         if left <= 0:
             raise requests.ConnectTimeout("no time was left")
-        if state is not None and state.fence is not None and "/oauth2/token" not in request.url:
+        signing = SIGN_IN in request.url
+        if state is not None and state.fence is not None and not signing:
             state.fence()
         if self._base is not None:
             parts = urlsplit(request.url)
@@ -84,14 +92,16 @@ class Guard(HTTPAdapter):
             request.headers["Host"] = self._base.netloc
         words["timeout"] = (min(CONNECT, left), left)
         if state is not None:
-            state.sent += "/oauth2/token" not in request.url
+            state.sent += not signing
+            state.status = 0
         response = super().send(request, *args, **words)
         if state is not None:
-            state.headers = dict(response.headers)
-            state.refusals += response.status_code == 401
-            if state.refusals >= REFUSALS:
+            state.status, state.headers = response.status_code, dict(response.headers)
+            if response.status_code == 401 and state.signed_in and not signing:
                 response.close()
-                raise Refused(f"{response.status_code} again", response=response)
+                raise Refused("refused again", response=response)
+            state.signed_in |= signing
+            _read(response, state)
         return response
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
@@ -113,7 +123,11 @@ class _State:
         self._deadline = deadline
         self.fence = fence
         self.headers: Mapping[str, str] = {}
-        self.refusals = 0
+        """Of the last answer."""
+        self.status = 0
+        """Of the last answer; 0 while there is none."""
+        self.signed_in = False
+        """Whether this call signed in, so that it has the newest token there is."""
         self.sent = 0
 
     def left(self) -> float:
@@ -135,7 +149,7 @@ class Client:
         self._session.mount("https://", self._guard)
         self._session.trust_env = False
         self._lock = threading.Lock()
-        self._salesforce: tuple[str, Salesforce] | None = None
+        self._salesforce: tuple[tuple[str, ...], Salesforce] | None = None
         self._used: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
@@ -196,45 +210,67 @@ class Client:
             self._salesforce = None
             raise AuthFailed(f"{what}: the token is refused again and again") from None
         except SalesforceAuthenticationFailed as error:
-            raise self._not_let_in(what, error) from None
+            raise self._not_let_in(what, error, state) from None
+        except TooLarge:
+            kind = UnknownOutcome if write else Rejected
+            raise kind(f"{what}: the answer is larger than {LARGEST >> 20} MB") from None
         except SalesforceError as error:
             raise self._meant(what, error, state, write=write) from None
-        except requests.RequestException as error:
-            never = isinstance(error, requests.ConnectTimeout) or "NewConnectionError" in repr(error)
-            kind = UnknownOutcome if write and state.sent and not never else Unavailable
-            raise kind(f"{what}: no answer came: {type(error).__name__}") from None
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            kind = UnknownOutcome if write and state.sent else Unavailable
-            raise kind(f"{what}: the answer cannot be read: {type(error).__name__}") from None
+        except (requests.RequestException, ValueError, KeyError, IndexError, TypeError) as error:
+            raise self._lost(what, error, state, write=write) from None
         finally:
             self._guard.local.state = None
             self._learn(state.headers)
         return found
 
     def _signed_in(self) -> Salesforce:
-        secret = self._settled.secrets("client_secret")[0]
+        secrets = self._settled.secrets("client_secret")
         with self._lock:
-            if self._salesforce is None or self._salesforce[0] != secret:
-                made = Salesforce(
-                    consumer_key=self._settled.values["client_id"],
-                    consumer_secret=secret,
-                    domain=self._settled.values["domain"],
-                    session=self._session,
-                    version=self._settled.values["api_version"],
-                )
-                self._salesforce = secret, made
+            if self._salesforce is None or self._salesforce[0] != secrets:
+                self._salesforce = secrets, self._signing_in(secrets)
             return self._salesforce[1]
+
+    def _signing_in(self, secrets: tuple[str, ...]) -> Salesforce:
+        """
+        Sign in with the newest secret; in the middle of a rotation the one before may be the one they know yet.
+        """
+        for secret in secrets[:-1]:
+            try:
+                return self._with(secret)
+            except SalesforceAuthenticationFailed as error:
+                if _passes(error):
+                    raise
+        return self._with(secrets[-1])
+
+    def _with(self, secret: str) -> Salesforce:
+        return Salesforce(
+            consumer_key=self._settled.values["client_id"],
+            consumer_secret=secret,
+            domain=self._settled.values["domain"],
+            session=self._session,
+            version=self._settled.values["api_version"],
+        )
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         found = _USAGE.search(next((text for name, text in headers.items() if name.lower() == "sforce-limit-info"), ""))
         if found:
             self._used = int(found[1]), int(found[2])
 
-    def _not_let_in(self, what: str, error: SalesforceAuthenticationFailed) -> EdgeError:
+    def _not_let_in(self, what: str, error: SalesforceAuthenticationFailed, state: _State) -> EdgeError:
         self._salesforce = None
-        code = str(getattr(error, "code", ""))
-        said = f"{what}: Salesforce does not let us in: {self._clean(code)}"
-        return Unavailable(said) if (code.isdecimal() and int(code) >= 500) or code == "429" else AuthFailed(said)
+        said = f"{what}: Salesforce does not let us in: {self._clean(getattr(error, 'code', ''))}"
+        return Unavailable(said, retry_after=self._wait(state.headers)) if _passes(error) else AuthFailed(said)
+
+    def _lost(self, what: str, error: Exception, state: _State, *, write: bool) -> EdgeError:
+        """
+        Return what it means that no answer came, or one that cannot be read.
+        """
+        said = f"{what}: no answer came, or none that can be read: {type(error).__name__}"
+        if state.status == 401:
+            self._salesforce = None
+            return AuthFailed(said)
+        never = isinstance(error, requests.ConnectTimeout) or "NewConnectionError" in repr(error)
+        return UnknownOutcome(said) if write and state.sent and not never else Unavailable(said)
 
     def _meant(self, what: str, error: SalesforceError, state: _State, *, write: bool) -> EdgeError:
         status = int(error.status) if str(error.status).isdecimal() else 0
@@ -253,8 +289,8 @@ class Client:
             return NotFound(said)
         if status in (409, 412):
             return Conflict(said)
-        if status >= 500 or not code:
-            return (UnknownOutcome if write else Unavailable)(said) if status >= 500 or status < 400 else Rejected(said)
+        if status >= 500 or status < 300:
+            return (UnknownOutcome if write else Unavailable)(said)
         return Rejected(said)
 
     def _wait(self, headers: Mapping[str, str]) -> float | None:
@@ -268,13 +304,6 @@ class Client:
         token = self._salesforce[1].session_id if self._salesforce else None
         return said.replace(token, "***") if token else said
 
-    def access(self) -> tuple[str, str]:
-        """
-        Return token and instance URL; signs in when needed. For a thread.
-        """
-        signed_in = self._signed_in()
-        return str(signed_in.session_id), f"https://{signed_in.sf_instance}"
-
     def forget(self) -> None:
         """
         Sign in anew next time.
@@ -287,6 +316,28 @@ class Client:
         """
         self._session.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _passes(error: SalesforceAuthenticationFailed) -> bool:
+    """
+    Return whether a sign-in failed for now only: nothing is said of the secret.
+    """
+    code = str(getattr(error, "code", ""))
+    return (code.isdecimal() and int(code) >= 500) or code == "429"
+
+
+def _read(response: requests.Response, state: _State) -> None:
+    """
+    Read an answer as far as it may go, while there is time.
+    """
+    parts, size = [], 0
+    for part in response.iter_content(PART):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST or state.left() <= 0:
+            response.close()
+            raise TooLarge if size > LARGEST else requests.ReadTimeout("the answer took too long")
+    response._content = b"".join(parts)  # noqa: SLF001  # what it reads by itself, it reads without a bound
 
 
 def _ignored(future: asyncio.Future[Any]) -> None:

@@ -4,7 +4,6 @@ One connection to Salesforce.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -41,6 +40,7 @@ from schemas.events import Event
 
 TIMEOUT = 20.0  # seconds
 MOST = 200  # records of one lookup
+DONE = 204
 _ID = re.compile(r"[A-Za-z0-9]{15}([A-Za-z0-9]{3})?")
 TASK = "Task"
 PEOPLE = ("003", "00Q")  # ids of contacts and leads: a task is about them in another field
@@ -136,9 +136,7 @@ class SalesforceConnector:
             yield page
 
     async def _subscription(self, call: Call) -> Subscription:
-        who = await self._client.ask(_who, call, what="userinfo")
-        loop = asyncio.get_running_loop()
-        token, instance = await loop.run_in_executor(None, self._client.access)
+        who, token, instance = await self._client.ask(_access, call, what="userinfo")
         return Subscription(
             target=self._settings["pubsub"],
             token=token,
@@ -222,9 +220,11 @@ class SalesforceConnector:
 
     async def _update(self, name: str, record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
         fields, number = self._fields(name, args), _id(record)
-        await self._client.tell(
+        status = await self._client.tell(
             lambda salesforce: getattr(salesforce, name).update(number, fields), call, what=f"update {name}"
         )
+        if status != DONE:  # something in between answered
+            raise UnknownOutcome(f"update {name}: {status} is not how Salesforce says that it is done")
         return self._written(number)
 
     async def _create(self, name: str, _record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
@@ -275,18 +275,30 @@ class SalesforceConnector:
         return self._written(str(made["id"]))
 
     async def _find_note(self, record: str, _mode: WriteMode, call: Call) -> Written | None:
+        """
+        Look for our task. Its subject can be copied, so it has to be one that we made.
+        """
         number = _id(record)
         about = "WhoId" if number.startswith(PEOPLE) else "WhatId"
         query = format_soql(
-            f"SELECT Id FROM Task WHERE {about} = {{}} AND Subject = {{}} LIMIT 1",  # noqa: S608  # one of two names
+            f"SELECT Id FROM Task WHERE {about} = {{}} AND Subject = {{}} AND CreatedById = {{}} LIMIT 1",  # noqa: S608  # one of two names
             number,
             f"Note {_mark(call.key)}",
+            await self._we(call),
         )
         answer = await self._client.ask(lambda salesforce: salesforce.query(query), call, what="query Task")
         if not answer["records"]:
             return None
         found = self._written(str(answer["records"][0]["Id"]))
         return Written(remote_id=found.remote_id, url=found.url, already=True)
+
+    async def _we(self, call: Call) -> str:
+        if self.acts_as is None:
+            who = await self._client.ask(_who, call, what="userinfo")
+            self.acts_as = str(who.get("user_id") or "") or None
+        if self.acts_as is None:
+            raise Unavailable("userinfo: Salesforce does not say who we are")
+        return self.acts_as
 
     def _fields(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
         fields = dict(args.get("fields") or {})
@@ -312,6 +324,14 @@ def _who(salesforce: Salesforce) -> Mapping[str, Any]:
     url = f"https://{salesforce.sf_instance}/services/oauth2/userinfo"
     found = salesforce._call_salesforce("GET", url).json()  # noqa: SLF001  # it has no public way to this address
     return found if isinstance(found, Mapping) else {}
+
+
+def _access(salesforce: Salesforce) -> tuple[Mapping[str, Any], str, str]:
+    """
+    Return who we are, a token that was just taken, and whose it is.
+    """
+    who = _who(salesforce)
+    return who, str(salesforce.session_id), f"https://{salesforce.sf_instance}"
 
 
 def _id(record: str) -> str:

@@ -207,7 +207,7 @@ def actions(objects: Mapping[str, Any]) -> dict[str, ActionSpec]:
         takes=frozenset({"text"}),
         modes=("add",),
         sets=None,
-        emits=frozenset(),
+        emits=frozenset({"task.created"} if "Task" in objects else ()),
         touches=frozenset(),
         reads=None,
     )

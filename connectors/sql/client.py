@@ -35,6 +35,8 @@ Row = Mapping[str, Any]
 _REFUSED = ("28000", "28P01", "42501")  # SQLSTATE: no such role, wrong password, not allowed
 _NOBODY = re.compile(r"password authentication failed|role \".*\" does not exist|no pg_hba\.conf entry|Access denied")
 """What drivers say without a SQLSTATE."""
+_LATER = ("08", "25006", "40", "53", "55", "57", "58")
+"""SQLSTATEs of what passes: lost connections, conflicts (a standby's too), no room, locks, restarts, broken disks."""
 _SAID = re.compile(r"\s+")
 
 
@@ -49,6 +51,8 @@ class Database:
         self._pool = ThreadPoolExecutor(AT_ONCE, "sql")
         self._engines: dict[str, sa.Engine] = {}
         self._making = threading.Lock()
+        self._good: str | None = None
+        """The address that worked last."""
         self.url = self._parsed(settled.secrets("url")[0])
 
     def __repr__(self) -> str:
@@ -89,23 +93,45 @@ class Database:
         left = deadline - self._clock.monotonic()
         if left <= 0:
             raise Crowded("all connections to the database were in use")
+        *others, last = self._settled.secrets("url")
+        for text in others:  # in the middle of a rotation the one before may be the one it knows yet
+            with contextlib.suppress(AuthFailed):
+                return self._worked(work, text, deadline)
+        return self._worked(work, last, deadline)
+
+    def _worked(self, work: Callable[[sa.Connection], T], text: str, deadline: float) -> T:
         with (
             self._told(),
-            self._engine().connect() as connection,
+            self._engine(text).connect() as connection,
             _reading(connection, deadline - self._clock.monotonic()),
         ):
+            self._good = text
             return work(connection)
 
-    def _engine(self) -> sa.Engine:
+    async def ping(self, deadline: float) -> None:
         """
-        Return the engine for the secret there is now; one that was rotated begins another.
+        Ask for nothing at all, which needs a connection; raises as `rows` does.
         """
-        text = self._settled.secrets("url")[0]
+        await self.rows(sa.text("SELECT 1 AS one"), {}, most=1, deadline=deadline)
+
+    @property
+    def address(self) -> sa.URL:
+        """
+        The address that works now, as far as is known.
+        """
+        live = self._settled.secrets("url")
+        return self._parsed(self._good if self._good in live else live[0])
+
+    def _engine(self, text: str) -> sa.Engine:
+        """
+        Return the engine for the address *text*; those of addresses that are no more go.
+        """
+        live = self._settled.secrets("url")
         with self._making:
+            for gone in [one for one in self._engines if one not in live]:
+                self._engines.pop(gone).dispose()
             if text not in self._engines:
-                for engine in self._engines.values():
-                    engine.dispose()
-                self._engines = {text: _engine(self._parsed(text))}
+                self._engines[text] = _engine(self._parsed(text))
             return self._engines[text]
 
     @staticmethod
@@ -141,7 +167,7 @@ class Database:
         said = self._clean(error.orig)
         if state in _REFUSED or _NOBODY.search(said):
             return AuthFailed(f"the database refuses us: {said}")
-        if state.startswith(("08", "53", "57", "58", "25006")) or error.connection_invalidated or not state:
+        if state.startswith(_LATER) or error.connection_invalidated or not state:
             slow = state == "57014" or "interrupted" in said
             return Unavailable("the query took too long" if slow else f"the database cannot be used now: {said}")
         return Rejected(f"the database refuses the query: {said}")

@@ -91,7 +91,7 @@ class SqlConnector:
         """
         started = self._clock.monotonic()
         try:
-            await self._database.rows(sa.text("SELECT 1 AS one"), {}, most=1, deadline=call.deadline)
+            await self._database.ping(call.deadline)
         except AuthFailed as error:
             return Health(state="auth", detail=str(error))
         except EdgeError as error:
@@ -140,7 +140,8 @@ class SqlConnector:
             async for page in table.read(cursor):
                 yield page
             return
-        async with Waking(self._database.url, rule["listen"]) as waking:
+        await self._database.ping(self._clock.monotonic() + TIMEOUT)  # to know which of two passwords works
+        async with Waking(self._database.address, rule["listen"]) as waking:
             while True:
                 async for page in table.read(cursor):
                     cursor = page.cursor or cursor

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -109,9 +110,11 @@ class Table:
     def _mark(self, row: Row) -> str:
         """
         Return what tells one event of this table from another.
+
+        A row that changes is told by its fields, too: its time may be too coarse to tell two changes apart.
         """
         number = str(plain(row[self._id.name]))
-        return f"{number}/{plain(row[self._time.name])}" if self._rule.get("changes") else number
+        return f"{number}/{plain(row[self._time.name])}/{_digest(row)}" if self._rule.get("changes") else number
 
     def _event(self, row: Row) -> Event | None:
         """
@@ -130,6 +133,11 @@ class Table:
             time=instant(row[self._time.name]),
             data=record(self._rule["fields"], row),
         )
+
+
+def _digest(row: Row) -> str:
+    values = {name: plain(value) for name, value in row.items()}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _short(mark: str) -> str:

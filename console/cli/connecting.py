@@ -13,7 +13,7 @@ from rich.table import Table
 import connectors
 from connectors import catalog, quality
 from connectors.contract import ConnectorSpec
-from connectors.quality import POINTS, Quality
+from connectors.quality import POINTS, Quality, Tier
 from console.cli import wording
 from console.cli.exits import Exit
 from console.cli.streams import emit, out, say
@@ -58,8 +58,27 @@ def show_connector(file: Path, name: str, *, as_json: bool) -> int:
         _section(title, rows)
     _section("quality", _points(kept))
     if kept is None:
-        say("next: inherit ConnectorContract, then pytest -p connectors.testing_quality --quality")
+        say(f"next: inherit ConnectorContract in a test_*.py of its folder, then penstock connectors {name} --test")
     return Exit.OK
+
+
+def show_tested(file: Path, name: str, least: Tier | None, *, as_json: bool) -> int:
+    """
+    Run the contract suite on a connector and print what it reaches.
+    """
+    from console.cli.contracting import reaches, test_connector
+
+    _extend(file)
+    passed, kept = test_connector(name)
+    if as_json:
+        emit("quality", **kept.model_dump(mode="json"))
+    else:
+        out().print(f"{name}: {_tier(kept)}")
+        _section("quality", _points(kept))
+    if least is not None and not reaches(kept, least):
+        say(f"error: {name!r} does not reach {least}")
+        return Exit.FINDINGS
+    return Exit.OK if passed else Exit.FINDINGS
 
 
 def _extend(file: Path) -> None:

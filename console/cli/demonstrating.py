@@ -64,11 +64,15 @@ async def _play(
 ) -> int:
     watched = talk().is_terminal and not as_json
     view: View = Board(TICKETS, talk()) if watched else Lines(say)
-    say(f"A pretend help desk receives {len(TICKETS)} tickets; {label(model)} briefs the agents.\n")
+    say(
+        f"A pretend help desk receives {len(TICKETS)} tickets; {label(model)} briefs the agents. "
+        "Then come a question in Slack, a mail and a new account in the CRM.\n"
+    )
     if bus is not None:
         say(f"Events travel over Kafka at {bus.kafka}, topic {overlay.topic(bus)}.\n")
     async with playing(folder, view, model=model, fast=fast, bus=bus) as played:
-        told = await stories.play(folder / "stories", model=model)
+        with talk().status("A question in Slack, a mail and a new account in the CRM ..."):
+            told = await stories.play(folder / "stories", model=model)
         if as_json:
             emit("demo", **_as_data(played, told), topic=overlay.topic(bus) if bus is not None else None)
         else:
@@ -124,6 +128,7 @@ def _say_end(played: Played, folder: Path, *, kept: bool) -> None:
         say(f"Look further: penstock runs --state {folder}")
         shown = next(iter(played.scenes.values())).run.run[:8]
         say(f"              penstock runs show {shown} --state {folder}")
+        say(f"              penstock runs --state {folder / 'stories'}, for Slack, the mailbox and the CRM")
     else:
         say("Look further: penstock demo --keep leaves it running, with its state; then penstock runs.")
     say("Your own:     penstock init my-hub")
@@ -144,7 +149,15 @@ def _as_data(played: Played, told: Sequence[stories.Told]) -> dict[str, object]:
         }
         for scene in played.scenes.values()
     ]
-    others = [{"story": one.title, "verdict": one.verdict} for one in told]
+    others = [
+        {
+            "story": one.title,
+            "verdict": one.verdict,
+            "tokens_kept": one.receipt.used if one.receipt else None,
+            "cost_micro_usd": one.run.cost if one.run else None,
+        }
+        for one in told
+    ]
     faults = [*played.faults, *(one.fault for one in told if one.fault)]
     counted = {"runs": len(played.runs), "deliveries": played.deliveries}
     return {"tickets": tickets, "stories": others, **counted, "faults": faults}

@@ -5,8 +5,8 @@ The project a command works on: its declaration and its state.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,19 @@ def show_errors(findings: Sequence[Finding], path: Path) -> None:
     if errors:
         talk().print(as_text(errors), markup=False, soft_wrap=True)
         raise Invalid("the configuration is wrong", where=str(path))
+
+
+@contextmanager
+def placing(loaded: Loaded) -> Iterator[None]:
+    """
+    Let a mistake in a setting that shows only once secrets are known be told with file, line and column.
+    """
+    from connectors.settings import SettingError
+
+    try:
+        yield
+    except SettingError as error:
+        raise Invalid(error.said, where=str(loaded.places.value(*error.keys)), hint=error.hint) from None
 
 
 def refuse(file: Path) -> None:

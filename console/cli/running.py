@@ -65,11 +65,12 @@ def run(file: Path, *, once: bool, listen: str | None = None, processes: int | N
 
 
 async def _run(declaration: Declaration, loaded: Loaded, secrets: Secrets, *, once: bool) -> int:
-    async with open_hub(declaration, loaded.root, secrets=secrets) as hub:
-        await look_before_start(hub.ledger, declaration)
-        if once:
-            return await _work_off(hub)
-        await serve(hub, ready=partial(_ready, declaration, 1))
+    with project.placing(loaded):
+        async with open_hub(declaration, loaded.root, secrets=secrets) as hub:
+            await look_before_start(hub.ledger, declaration)
+            if once:
+                return await _work_off(hub)
+            await serve(hub, ready=partial(_ready, declaration, 1))
     say(STOPPED)
     return Exit.OK
 
@@ -122,11 +123,12 @@ async def _run_at(
             _ready(declaration, seat.of, url)
 
     shared = share(declaration, seat.number, seat.of, secrets)
-    async with open_hub(shared, loaded.root, secrets=secrets, instruments=instruments) as hub:
-        await look_before_start(hub.ledger, declaration)
-        seat.opened()
-        hub.engine.metrics.count_from(seat.began)  # also when this process takes the place of another
-        await serve(hub, ready=ready, seat=seat, door=door)
+    with project.placing(loaded):
+        async with open_hub(shared, loaded.root, secrets=secrets, instruments=instruments) as hub:
+            await look_before_start(hub.ledger, declaration)
+            seat.opened()
+            hub.engine.metrics.count_from(seat.began)  # also when this process takes the place of another
+            await serve(hub, ready=ready, seat=seat, door=door)
     return Exit.OK
 
 

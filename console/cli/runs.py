@@ -24,6 +24,7 @@ from penstock.errors import Invalid
 from schemas.entries import Run, RunDetail, State, Verdict
 
 T = TypeVar("T")
+NARROW = 100  # columns of a terminal with no room for every number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ def list_runs(file: Path, wanted: Filter, *, state: Path | None, as_json: bool) 
     if as_json:
         emit("runs", runs=[run.model_dump(mode="json") for run in found])
     elif found:
-        out().print(_table(found))
+        out().print(_table(found, out().width))
     if not found:
         say("no runs match; next: penstock runs, without options, lists the newest 50")
     return Exit.OK
@@ -92,25 +93,35 @@ def _read(place: Path | str, question: Callable[[Ledger], Awaitable[T]]) -> T:
     return asyncio.run(ask())
 
 
-def _table(runs: list[Run]) -> Table:
+def _table(runs: list[Run], width: int) -> Table:
+    """
+    Return the runs as a table for a terminal of *width* columns: where there is little room, the records and the
+    reasons give way, and in a narrow one the less important numbers.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("run", "left"), ("time (UTC)", "left"), ("pipeline", "left"), ("record", "left")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name in ("run", "time (UTC)", "pipeline"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("record")
     table.add_column("verdict", no_wrap=True)
-    table.add_column("cost", justify="right", no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True)
-    table.add_column("again", justify="right", no_wrap=True)
-    table.add_column("why", overflow="ellipsis", no_wrap=True)
+    for name in ("cost",) if width < NARROW else ("cost", "took", "again"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why")
     for run in runs:
-        table.add_row(*_row(run))
+        word = run.verdict or run.state
+        plain = (run.run[:8], wording.moment(run.created_at), run.pipeline, run.subject)
+        verdict = Text(word, style=wording.COLOURS.get(word, ""))
+        why = _text((run.error or "").replace("\n", " "))
+        table.add_row(*map(_text, plain), verdict, *map(_text, _numbers(run, width)), why)
     return table
 
 
-def _row(run: Run) -> list[Text]:
-    word = run.verdict or run.state
+def _numbers(run: Run, width: int) -> tuple[str, ...]:
+    cost = wording.money(run.cost)
+    if width < NARROW:
+        return (cost,)
     took = wording.duration(run.finished_at - run.created_at) if run.finished_at else ""
-    again = str(run.redelivered) if run.redelivered else ""
-    plain = [run.run[:8], wording.moment(run.created_at), run.pipeline, run.subject]
-    rest = [wording.money(run.cost), took, again, (run.error or "").replace("\n", " ")]
-    plain, rest = ([wording.printable(each) for each in half] for half in (plain, rest))
-    return [*map(Text, plain), Text(word, style=wording.COLOURS.get(word, "")), *map(Text, rest)]
+    return cost, took, str(run.redelivered) if run.redelivered else ""
+
+
+def _text(said: str) -> Text:
+    return Text(wording.printable(said), no_wrap=True, overflow="ellipsis")

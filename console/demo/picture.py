@@ -17,7 +17,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from console.demo import report
+from console.demo import report, stories
 from console.demo.overlay import label
 from console.demo.show import playing
 from console.demo.view import Lines
@@ -37,6 +37,7 @@ async def draw() -> str:
         async with playing(Path(folder), Lines(lambda _line: None), model="offline", fast=True) as played:
             console.print(Text("$ penstock demo", style="bold"))
             report.close(console, played.scenes, label=label("offline"))
+            report.stories(console, await stories.play(Path(folder) / "stories", model="offline"))
     plain = _COMMENT.sub("", _FONT_FACE.sub("", CONSOLE_SVG_FORMAT))
     return console.export_svg(title="penstock demo", code_format=plain, unique_id="demo")
 

@@ -4,10 +4,11 @@ What the demo says at its end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -114,13 +115,21 @@ def close(console: Console, scenes: Mapping[int, Scene], *, label: str) -> None:
 
 def stories(console: Console, told: Sequence[Told]) -> None:
     """
-    Print what came of the other stories.
+    Print what came of the other stories, what each kept of its context, and its cost.
     """
     for one in told:
-        console.print(Text.assemble((one.title, "bold"), "  ", (one.verdict, wording.COLOURS.get(one.verdict, ""))))
+        console.print(Text.assemble((one.title, "bold"), "  ", *_came_to(one)))
         for line in one.lines:
-            console.print(Text(wording.printable(f" {line}")))
+            console.print(Padding(Text(wording.printable(line)), (0, 1)))
         console.print()
+
+
+def _came_to(told: Told) -> Iterator[tuple[str, str]]:
+    yield told.verdict, wording.COLOURS.get(told.verdict, "")
+    if told.run is not None and told.receipt is not None:
+        kept = f"{wording.tokens(told.receipt.used)} of {wording.tokens(told.receipt.budget)} tokens"
+        took = wording.duration((told.run.finished_at or told.run.created_at) - told.run.created_at)
+        yield f"  {kept}, {wording.money(told.run.cost)}, {took}", "bright_black"
 
 
 def _attack(scene: Scene) -> list[str]:

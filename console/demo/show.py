@@ -16,6 +16,7 @@ import pipelines
 from console.app import Hub, open_hub
 from console.demo import overlay
 from console.demo.desk import Desk
+from console.demo.receipts import prompt_of, receipt_of
 from console.demo.report import Scene
 from console.demo.tickets import TICKETS, Ticket
 from console.demo.view import View
@@ -25,7 +26,7 @@ from penstock import HOUSE
 from penstock.errors import Invalid, Unreachable
 from penstock.secrets import Secrets
 from pipelines.declaration import Kafka
-from schemas.entries import Receipt, Run, RunDetail
+from schemas.entries import Run, RunDetail
 
 PAUSE = 0.7  # seconds between two tickets, for people who watch
 LOOK_EVERY = 0.1  # seconds between looks at the ledger
@@ -134,7 +135,7 @@ async def _watch(hub: Hub, view: View) -> dict[int, RunDetail]:
                 view.stage(ticket, "running")
                 continue
             ended[ticket.id] = detail
-            view.ended(ticket, detail.run, _receipt(detail))
+            view.ended(ticket, detail.run, receipt_of(detail))
     return ended
 
 
@@ -161,24 +162,9 @@ async def _scene(hub: Hub, desk: Desk, ticket: Ticket, detail: RunDetail) -> Sce
     return Scene(
         ticket=ticket,
         run=fresh.run,
-        receipt=_receipt(fresh),
-        prompt=_prompt(fresh),
+        receipt=receipt_of(fresh),
+        prompt=prompt_of(fresh),
         notes=desk.notes(ticket.id),
         status=desk.status(ticket.id),
         public=desk.public_replies(ticket.id),
     )
-
-
-def _asked(detail: RunDetail) -> Mapping[str, object]:
-    step = next((step for step in detail.steps if step.kind == "ask"), None)
-    return step.receipt if step is not None and isinstance(step.receipt, dict) else {}
-
-
-def _receipt(detail: RunDetail) -> Receipt | None:
-    found = _asked(detail).get("receipt")
-    return Receipt.model_validate(found) if found else None
-
-
-def _prompt(detail: RunDetail) -> str:
-    found = _asked(detail).get("prompt")
-    return str(found.get("user", "")) if isinstance(found, dict) else ""

@@ -21,6 +21,10 @@ UPDATE drafts SET choice = :choice, text = :text, person = :person, decided_at =
 WHERE key = :key AND choice IS NULL
 RETURNING key;
 
+-- show_draft --
+-- People see it now: its time begins
+UPDATE drafts SET expires_at = :expires_at WHERE key = :key AND choice IS NULL;
+
 -- late_drafts --
 -- Nobody said anything in time
 SELECT key, run FROM drafts WHERE choice IS NULL AND expires_at <= :now ORDER BY expires_at LIMIT :most;

@@ -160,3 +160,14 @@ def changed(survey: Survey) -> Iterator[Finding]:
         if deliver.if_record_changed in ("rerun", "skip") and survey.reads(deliver.to) is None:
             message = f"{deliver.to!r} re-reads no record to look at"
             yield survey.error_at_key((*keys, "if_record_changed"), message, "leave it out")
+        elif deliver.if_record_changed == "rerun" and not _reads_again(survey, str(keys[1]), deliver):
+            connection = deliver.to.partition(".")[0]
+            message = f"asked again, the question would be the same: no section fetches from {connection!r}"
+            hint = "give the context a section with `fetch`, or write `skip`"
+            yield survey.error_at_key((*keys, "if_record_changed"), message, hint)
+
+
+def _reads_again(survey: Survey, pipeline: str, deliver: Deliver) -> bool:
+    connection = deliver.to.partition(".")[0]
+    sections = survey.declaration.pipelines[pipeline].context.sections.values()
+    return any(section.fetch is not None and section.fetch.partition(".")[0] == connection for section in sections)

@@ -48,17 +48,23 @@ def values(survey: Survey) -> Iterator[Finding]:
     import jsonschema_rs  # slow to import, and not needed to load a file
 
     for keys, given, fields, _ in _connections(survey):
+        said = set()
         for name, value in given.items():
             field = fields.get(name)
             if field is None or field.get("x-secret") or (isinstance(value, str) and "${" in value):
                 continue  # secrets and references have rules of their own
             if field.get("type") != "string":
+                said.add(name)
                 yield from _misshapen(survey, (*keys, name), field, value)
                 continue
             if not isinstance(value, str):
+                said.add(name)
                 yield survey.error((*keys, name), f"{name!r} is text, not {value!r}", "put it in quotes")
             elif not jsonschema_rs.is_valid(dict(field), value):
+                said.add(name)
                 yield survey.error((*keys, name), f"{name!r} cannot be {value!r}", _wanted(field))
+        if (error := survey.misshapen.get(str(keys[1]))) is not None and error.keys[0] in set(given) - said:
+            yield survey.error((*keys, *error.keys), error.said, error.hint)
 
 
 def _misshapen(survey: Survey, keys: Keys, field: Mapping[str, Any], value: Any) -> Iterator[Finding]:

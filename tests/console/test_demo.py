@@ -5,8 +5,10 @@ The demo, and what can be read of it afterwards.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -53,13 +55,30 @@ def test_every_ticket_has_the_verdict_it_must_have(played: tuple[dict[str, Any],
 
 def test_every_story_is_played(played: tuple[dict[str, Any], Path]) -> None:
     """
-    A question in Slack is answered, by way of a draft that somebody approves, and an account in the CRM is completed.
+    A question in Slack is answered, by way of a draft that somebody approves; a mail gets a draft, and the automatic one
+    behind it nothing; an account in the CRM is completed.
     """
     report, _ = played
+    told = {one["story"]: one for one in report["stories"]}
 
-    assert [("Slack question", "delivered"), ("CRM account", "delivered")] == [
-        (one["story"], one["verdict"]) for one in report["stories"]
-    ]
+    assert ["Slack question", "Mail", "CRM account"] == list(told)
+    assert {"delivered"} == {one["verdict"] for one in told.values()}
+    assert {0} == {one["cost_micro_usd"] for one in told.values()}
+    assert all(one["tokens_kept"] > 0 for one in told.values())
+
+
+def test_the_runs_of_the_stories_are_kept(
+    played: tuple[dict[str, Any], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    They have a state of their own beside the tickets', with the automatic mail that was left alone.
+    """
+    _, state = played
+    mails = ["runs", "list", "--pipeline", "mail-draft", "--state", str(state / "stories"), "--json"]
+
+    found = _json(capsys, mails)["runs"]
+
+    assert {"delivered": 1, "filtered": 1} == Counter(run["verdict"] for run in found)
 
 
 def test_the_second_delivery_is_counted_and_not_run(played: tuple[dict[str, Any], Path]) -> None:
@@ -114,6 +133,22 @@ def test_runs_are_listed_and_narrowed(played: tuple[dict[str, Any], Path], capsy
 
     assert Exit.OK == front.run(["runs", "--state", str(state)])
     assert "ticket-summary" in capsys.readouterr().out
+
+
+def test_a_narrow_terminal_keeps_what_matters(played: tuple[dict[str, Any], Path]) -> None:
+    """
+    The long record of a mail and the reason give way; run, pipeline and verdict stand there whole.
+    """
+    _, state = played
+    words = [sys.executable, "-m", "penstock", "runs", "--pipeline", "mail-draft", "--state", str(state / "stories")]
+    narrow = {**os.environ, "COLUMNS": "80"}
+    lines = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=narrow).stdout.splitlines()
+
+    assert ["run", "time", "(UTC)", "pipeline", "record", "verdict", "cost", "why"] == lines[0].split()
+    for line, verdict in zip(lines[1:], ("filtered", "delivered"), strict=True):
+        run, *_, pipeline, record, said, cost = line.split()[:7]
+        assert (8, "mail-draft", True, verdict, "$0") == (len(run), pipeline, record.endswith("…"), said, cost)
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_run_is_shown_on_one_sheet(played: tuple[dict[str, Any], Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
+from ledger.returning import Return
 from penstock.errors import Unavailable, UnknownOutcome
 
 NOTE = {"to": "desk.note", "template": "note.j2"}
+READS = {"ticket": {"fetch": "desk.ticket", "by": "event.subject"}}
 
 
 def watching(what: str, **more: Any) -> list[dict[str, Any]]:
     return [NOTE | {"if_record_changed": what} | more]
+
+
+def reading(world: Any, **more: Any) -> Any:
+    """Return a runner whose question holds the record."""
+    return world.runner(context__sections=READS, **more)
 
 
 def solving(world: Any, status: str = "solved") -> Any:
@@ -60,9 +67,7 @@ async def test_it_is_written_all_the_same(world: Any, ticket: Any) -> None:
 async def test_it_is_asked_about_again(world: Any, ticket: Any) -> None:
     """The run begins anew with the record as it is now, keeps both answers, and says what happened."""
     world.model.meanwhile = [solving(world)]
-    sections = {"ticket": {"fetch": "desk.ticket", "by": "event.subject"}}
-    runner = world.runner(deliver=watching("rerun"), context__sections=sections)
-    detail = await settled(world, runner, ticket())
+    detail = await settled(world, reading(world, deliver=watching("rerun")), ticket())
 
     assert (detail.run.verdict, detail.run.generation, len(world.desk.notes)) == ("delivered", 1, 1)
     assert [("solved" in prompt.user) for prompt in world.model.prompts] == [False, True]
@@ -73,7 +78,7 @@ async def test_it_is_asked_about_again(world: Any, ticket: Any) -> None:
 async def test_it_never_stands_still(world: Any, ticket: Any) -> None:
     """A record that changes all the time is asked about three times, and then left alone."""
     world.model.meanwhile = [solving(world, f"{number}") for number in range(9)]
-    detail = await settled(world, world.runner(deliver=watching("rerun")), ticket())
+    detail = await settled(world, reading(world, deliver=watching("rerun")), ticket())
 
     assert (detail.run.verdict, world.model.asked, world.desk.notes) == ("skipped", 3, [])
     assert [one.what for one in detail.decisions] == ["changed", "changed"]
@@ -92,7 +97,7 @@ async def test_our_own_writes_are_no_change(world: Any, ticket: Any) -> None:
     for what in ("skip", "rerun"):
         deliver = [*watching(what), *watching(what, name="second")]
         world.model.says = {"summary": f"Now {what}."}
-        detail = await settled(world, world.runner(deliver=deliver), ticket(what))
+        detail = await settled(world, reading(world, deliver=deliver), ticket(what))
 
         assert (detail.run.verdict, detail.run.generation) == ("delivered", 0)
     assert len(world.desk.notes) == 4
@@ -101,7 +106,7 @@ async def test_our_own_writes_are_no_change(world: Any, ticket: Any) -> None:
 async def test_a_write_in_doubt_is_looked_for_first(world: Any, ticket: Any) -> None:
     """What may have been written is found, and is no reason to ask again or to skip."""
     world.desk.trouble["written"] = [UnknownOutcome("cut")]
-    runner = world.runner(deliver=watching("rerun"))
+    runner = reading(world, deliver=watching("rerun"))
     waiting = await world.run(runner, ticket())
     world.desk.records["35"]["status"] = "noted"
     await world.resume(runner)
@@ -119,7 +124,7 @@ async def test_nothing_begins_anew_once_something_was_written(world: Any, ticket
         *watching("rerun", name="second"),
         *watching("skip", name="third"),
     ]
-    runner = world.runner(deliver=deliver)
+    runner = reading(world, deliver=deliver)
     waiting = await world.run(runner, ticket())
     solving(world)()
     await world.resume(runner)
@@ -134,9 +139,40 @@ async def test_a_delivery_that_is_not_wanted_changes_nothing(world: Any, ticket:
     """What `when` keeps back is no reason to ask again."""
     world.model.meanwhile = [solving(world)]
     deliver = [NOTE, *watching("rerun", name="second", when="output.confidence > 0.95")]
-    detail = await settled(world, world.runner(deliver=deliver), ticket())
+    detail = await settled(world, reading(world, deliver=deliver), ticket())
 
     assert (detail.run.verdict, world.model.asked) == ("delivered", 1)
+
+
+async def test_a_change_nobody_asks_about(world: Any, ticket: Any) -> None:
+    """The question would be the same: nothing is paid again, and the answer still stands."""
+    world.model.meanwhile = [solving(world)]
+    detail = await settled(world, world.runner(deliver=watching("rerun")), ticket())
+
+    assert (detail.run.verdict, world.model.asked, len(world.desk.notes)) == ("delivered", 1, 1)
+
+
+async def test_what_unless_keeps_back_is_not_asked_about_again(world: Any, ticket: Any) -> None:
+    """Somebody solved it meanwhile, and solved tickets get no note anyway."""
+    world.model.meanwhile = [solving(world)]
+    deliver = watching("rerun", unless="record.status == 'solved'")
+    detail = await settled(world, reading(world, deliver=deliver), ticket())
+
+    assert (detail.run.verdict, world.model.asked, world.desk.notes) == ("skipped", 1, [])
+
+
+async def test_the_same_answer_again_is_unchanged(world: Any, ticket: Any) -> None:
+    """A run that began anew by itself repeats no note that stands there already; one that a person sent again does."""
+    runner = reading(world, deliver=watching("rerun"))
+    await settled(world, runner, ticket("1"))
+    world.model.meanwhile = [solving(world)]
+    detail = await settled(world, runner, ticket("2"))
+    one = Return(run=detail.run.run, seq=detail.run.seq)
+    assert await world.ledger.replay([one], person="ana", again=True)
+    await world.resume(runner)
+
+    assert (detail.run.verdict, detail.run.generation, world.model.asked) == ("unchanged", 1, 4)
+    assert len(world.desk.notes) == 2
 
 
 async def test_a_record_that_is_gone(world: Any, ticket: Any) -> None:
@@ -158,7 +194,7 @@ async def test_a_system_that_is_away_is_waited_for_before_anything_is_paid(world
 async def test_a_crash_before_the_check(world: Any, ticket: Any) -> None:
     """What the record was is kept with the answer."""
     world.fails["run:answered"] = Unavailable("as if it died")
-    runner = world.runner(deliver=watching("rerun"))
+    runner = reading(world, deliver=watching("rerun"))
     waiting = await world.run(runner, ticket())
     solving(world)()
     await world.resume(runner)

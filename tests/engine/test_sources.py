@@ -50,6 +50,7 @@ class System:
     """What each reading ends with, before its first page."""
     told: list[str] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    cursors: bool = True
     readings: int = 0
     most: int = 0
     """How many readings there were at one time."""
@@ -69,7 +70,7 @@ class System:
                 yield Page(
                     events=tuple(event(name) for name in page),
                     decisions=tuple(self.decisions),
-                    cursor=str(place).encode(),
+                    cursor=str(place).encode() if self.cursors else None,
                     taken=self._taken(page),
                 )
         finally:
@@ -200,6 +201,7 @@ async def until(holds: Callable[[], Any]) -> None:
 async def office(request: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
     monkeypatch.setattr(sources_module, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(sources_module, "Backoff", quick)
+    monkeypatch.setattr(sources_module, "FIRST_PAUSE", 0.01)
     ledger = await ledger_room.open(None if request.param == "memory" else tmp_path / "ledger.db", clock=SystemClock())
     bus = bus_room.open(None, partitions=2, keep=3600.0, clock=SystemClock())
     await bus.ensure_topic(TOPIC, 2)
@@ -307,7 +309,7 @@ async def test_whoever_slept_moves_no_cursor(office: Office) -> None:
 
 
 async def test_a_refused_credential_shuts_the_gate(office: Office) -> None:
-    """Runs of that connection wait meanwhile; the first reading that works opens it."""
+    """That of the source alone; the first reading that works opens it."""
     office.system.trouble = [AuthFailed("401")] * 3
     async with office.working() as worker:
         await until(lambda: office.system.readings == 2)
@@ -315,15 +317,45 @@ async def test_a_refused_credential_shuts_the_gate(office: Office) -> None:
         await until(lambda: len(office.bus.got) == 10)
         await until(lambda: not worker._gates._shut)
 
-    assert shut == ["connection:desk"]
+    assert shut == ["source:desk/changes"]
     assert await office.ledger.gates() == []
+
+
+async def test_a_page_opens_no_gate_that_writes_have_shut(office: Office) -> None:
+    """That changes come in says nothing of what goes out; a source that another worker gave up is opened, though."""
+    await office.ledger.shut("connection:desk", "429", probe_at=1, refused=False)
+    await office.ledger.shut("source:desk/changes", "401", probe_at=1, refused=True)
+    async with office.working():
+        await until(lambda: len(office.system.told) == 10)
+
+    assert [gate.gate for gate in await office.ledger.gates()] == ["connection:desk"]
+
+
+@pytest.mark.parametrize(("every", "asked", "least"), [(60.0, None, 60.0), (0.0, None, 1.0), (0.0, 100.0, 101.0)])
+@pytest.mark.parametrize("failures", [1, 9])
+async def test_what_fails_is_read_later(every: float, asked: float | None, least: float, failures: int) -> None:
+    """Never sooner than what works, and not before the system wants it."""
+    source = Source(name="changes", description="", every=every, read=System().read)
+    ledger = await ledger_room.open(None, clock=SystemClock())
+    worker = Office(System(), ledger, Deaf(None)).worker()  # type: ignore[arg-type]
+    pauses = [worker._pause(source, failures, asked) for _ in range(200)]
+    await ledger.close()
+
+    assert min(pauses) >= least
+    assert max(pauses) <= least + sources_module.LONGEST_PAUSE + (asked or 0.0)
+    assert worker._pause(source, 0, None) == every
 
 
 async def test_an_unforeseen_error_ends_no_source(office: Office) -> None:
     """A reading that breaks in a way nobody thought of begins again."""
-    office.system.trouble = [ZeroDivisionError(), None, ZeroDivisionError()]
+    office.system.trouble = [ZeroDivisionError() for _ in range(10_000)]
     async with office.working():
-        await until(lambda: len(office.bus.got) == 10 and office.system.readings > 3)
+        await until(lambda: office.system.readings >= 2)
+        shut = await office.ledger.gates()
+        office.system.trouble = [None, ZeroDivisionError()]
+        await until(lambda: len(office.bus.got) == 10)
+
+    assert [(gate.gate, "ZeroDivisionError" in gate.reason) for gate in shut] == [("source:desk/changes", True)]
 
 
 async def test_a_stream_begins_again(office: Office) -> None:
@@ -355,6 +387,42 @@ async def test_decisions_are_kept_before_the_cursor(office: Office) -> None:
         await until(lambda: len(office.system.told) == 10)
 
     assert {decision.key for decision in office.decided} == {"k"}
+
+
+async def test_decisions_are_there_once_a_cursor_is(office: Office) -> None:
+    """A worker that dies behind its cursor leaves no decision behind."""
+    office.system.decisions = [Decision(key="k", choice="approve", by="U1")]
+    office.fails.add("source:after-cursor")
+    with contextlib.suppress(BaseException):
+        async with office.working() as worker:
+            await until(lambda: not office.fails)
+            for task in worker._tasks:
+                await asyncio.wait([task])
+
+    assert await office.cursor() == b"3"
+    assert [decision.key for decision in office.decided] == ["k"]
+
+
+async def test_whoever_slept_acknowledges_nothing(office: Office) -> None:
+    """A page without a cursor, too, is only taken by the worker that leads."""
+    from ledger.testing import beside
+
+    other = await beside(office.ledger)  # type: ignore[arg-type]
+    office.system.cursors = False
+    publish = office.bus.publish
+
+    async def slow(messages: Any) -> None:
+        await publish(messages)
+        if len(office.bus.got) == 6:
+            await office.ledger.stop_leading(LEAD + "desk/changes")
+            assert await other.lead(LEAD + "desk/changes", lasts=60.0)
+
+    office.bus.publish = slow  # type: ignore[method-assign]
+    async with office.working():
+        await until(lambda: len(office.bus.got) >= 6)
+        await asyncio.sleep(0.2)
+
+    assert office.system.told == ["0", "1", "2"]
 
 
 async def test_own_writes_are_marked(office: Office) -> None:

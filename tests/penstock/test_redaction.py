@@ -63,6 +63,13 @@ def test_each_line_of_a_long_secret_is_hidden() -> None:
     assert aware("\n".join(lines)).hide(f"> {lines[1]}") == "> ***"
 
 
+def test_what_every_certificate_says_is_no_secret() -> None:
+    """The first and last line of a key's file stay readable elsewhere."""
+    known = aware("-----BEGIN CERTIFICATE-----\nfirst-line-of-ours-0001\n-----END CERTIFICATE-----")
+
+    assert known.hide("-----BEGIN CERTIFICATE-----\nline-of-theirs") == "-----BEGIN CERTIFICATE-----\nline-of-theirs"
+
+
 def test_a_secret_inside_another_leaves_nothing_of_the_longer() -> None:
     """The longest secret is hidden first."""
     assert aware("abcd1234", "abcd1234-suffix").hide("x abcd1234-suffix y") == "x *** y"

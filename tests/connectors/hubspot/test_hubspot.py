@@ -39,6 +39,7 @@ class TestHubspot(ConnectorContract):
     lacks: ClassVar = {
         "find": "a note cannot be read back at once, and all else is keyed",
         "handshakes": "HubSpot delivers at once",
+        "changes_both_ways": "a search says neither which property changed nor who did it: changes are delivered only",
         "expiry": "its searches go by time, which does not expire",
         "subscriptions": "the webhooks of an app do not expire",
     }

@@ -8,19 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from connectors.mailbox import inbox
-from tests.connectors.mailbox.office import Office, connect
-from tests.connectors.mailbox.servers import Post, dovecot
+from tests.connectors.mailbox.office import Office, opened
 
 
 @pytest.fixture
 async def office(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
-    monkeypatch.setattr(inbox, "SLICE", 0.2)
-    with dovecot() as imap:
-        post = Post()
-        post.start()
-        box = connect(imap.port, post.port, forward_to=["boss@acme.example"], scan="3")
-        found = Office(imap, post, box)
+    async with opened("dovecot", monkeypatch) as found:
         yield found
-        await box.close()
-        found.post.stop()

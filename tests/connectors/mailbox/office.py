@@ -8,21 +8,23 @@ import asyncio
 import contextlib
 import email
 import email.policy
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from imapclient import IMAPClient
 
 from connectors import catalog, open_call, open_source_call
 from connectors.bench import KEY, SLOT
 from connectors.contract import Call
+from connectors.mailbox import inbox
 from connectors.mailbox.connector import MailboxConnector
 from penstock.clock import SystemClock
 from penstock.redaction import Redactor
 from penstock.secrets import Secrets
 from schemas.events import Event
-from tests.connectors.mailbox.servers import PASSWORD, USER, Dovecot, Post
+from tests.connectors.mailbox.servers import PASSWORD, USER, Dovecot, Post, Pretended, dovecot, pretended
 
 QUESTION = """\
 From: Nadia Haddad <nadia@customer.example>
@@ -58,13 +60,40 @@ def connect(inward: int, outward: int, *, known: str = PASSWORD, http: Any = Non
 
 
 @dataclass
-class Office:
+class Servers:
+    """
+    The servers of a mailbox, and what lies in them.
+    """
+
+    imap: Dovecot | Pretended
+    post: Post | Pretended
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[IMAPClient]:
+        client = IMAPClient("127.0.0.1", self.imap.port, ssl=False)
+        client.login(USER, PASSWORD)
+        yield client
+        client.logout()
+
+    def folder(self, name: str) -> list[tuple[Any, tuple[bytes, ...]]]:
+        with self.client() as client:
+            client.select_folder(name)
+            found = client.fetch(client.search(), ["BODY.PEEK[]", "FLAGS"]) if client.search() else {}
+            return [
+                (email.message_from_bytes(data[b"BODY[]"], policy=email.policy.default), data[b"FLAGS"])
+                for _, data in sorted(found.items())
+            ]
+
+    def sent(self) -> list[Any]:
+        return [email.message_from_bytes(one.content, policy=email.policy.default) for one in self.post.handler.got]
+
+
+@dataclass
+class Office(Servers):
     """
     A mailbox with its servers, and a connection to it.
     """
 
-    imap: Dovecot
-    post: Post
     box: MailboxConnector
 
     def call(self, key: str = KEY, *, timeout: float = 20.0, fence: Any = None, slot: str = SLOT) -> Call:
@@ -103,25 +132,30 @@ class Office:
         [event], _ = await self.read(cursor, 1)
         return event
 
-    @contextlib.contextmanager
-    def client(self) -> Iterator[IMAPClient]:
-        client = IMAPClient("127.0.0.1", self.imap.port, ssl=False)
-        client.login(USER, PASSWORD)
-        yield client
-        client.logout()
-
-    def folder(self, name: str) -> list[tuple[Any, tuple[bytes, ...]]]:
-        with self.client() as client:
-            client.select_folder(name)
-            found = client.fetch(client.search(), ["BODY.PEEK[]", "FLAGS"]) if client.search() else {}
-            return [
-                (email.message_from_bytes(data[b"BODY[]"], policy=email.policy.default), data[b"FLAGS"])
-                for _, data in sorted(found.items())
-            ]
-
-    def sent(self) -> list[Any]:
-        return [email.message_from_bytes(one.content, policy=email.policy.default) for one in self.post.handler.got]
-
     async def write(self, name: str, record: str, text: str = "It left yesterday.", **more: Any) -> Any:
         mode = more.pop("mode", "add")
         return await self.box.actions[name].write(record, {"text": text}, mode, self.call(**more))
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
+    """
+    Open an office on the real servers (`dovecot`), or on the pretended ones.
+    """
+    monkeypatch.setattr(inbox, "SLICE", 0.2)
+    with real() if kind == "dovecot" else pretended() as (imap, post):
+        box = connect(imap.port, post.port, forward_to=["boss@acme.example"], scan="3")
+        found = Office(imap, post, box)
+        yield found
+        await box.close()
+        if isinstance(found.post, Post):
+            found.post.stop()  # the one a test put there
+
+
+@contextlib.contextmanager
+def real() -> Iterator[tuple[Dovecot, Post]]:
+    with dovecot() as imap:
+        post = Post()
+        post.start()
+        yield imap, post
+        post.stop()

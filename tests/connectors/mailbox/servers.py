@@ -13,7 +13,6 @@ import grp
 import ipaddress
 import os
 import pwd
-import re
 import shutil
 import signal
 import socket
@@ -23,7 +22,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
+from connectors.mailbox.double import MailboxDouble
+from connectors.mailbox.double_smtp import Envelope
 from penstock.errors import Unreachable
 
 USER, PASSWORD = "support@acme.example", "canary-password"
@@ -159,6 +161,12 @@ class Dovecot:
 
     def stop(self) -> None:
         if self._process is not None:
+            number = self._process.pid
+            with contextlib.suppress(OSError):
+                children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+                self._process.send_signal(signal.SIGTERM)
+                for child in children:
+                    os.kill(int(child), signal.SIGKILL)  # asked to stop, they take a second
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
             self._process = None
@@ -190,6 +198,7 @@ class Handler:
     def __init__(self) -> None:
         self.keeps: Callable[[bytes], None] | None = None
         """Puts what is sent among the sent mails, as some servers do by themselves."""
+        self.user = USER
         self.refuses_nobody = False
         self.signed_in: list[str] = []
         self.got: list[Any] = []
@@ -206,7 +215,7 @@ class Handler:
         return "250 OK"
 
     def authenticate(self, _server: SMTP, _session: Any, _envelope: Any, _mechanism: str, proof: Any) -> AuthResult:
-        good = (proof.login, proof.password) == (USER.encode(), PASSWORD.encode())
+        good = (proof.login, proof.password) == (self.user.encode(), PASSWORD.encode())
         self.signed_in += ["password"] if good else []
         return AuthResult(success=good, handled=False)
 
@@ -287,6 +296,63 @@ def dovecot(**words: Any) -> Iterator[Dovecot]:
         server.remove()
 
 
+class Kept(MailboxDouble):
+    """
+    The pretended mailbox, with what the tests ask of a `Handler`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(address=USER, password=PASSWORD)
+        self.got = self.sent
+        self.keeps: Callable[[bytes], None] | None = None
+
+    def post(self, envelope: Envelope) -> None:
+        super().post(envelope)
+        if self.keeps is not None:
+            self.keeps(envelope.content)
+
+
+@dataclass
+class Pretended:
+    """
+    The pretended mailbox in a thread of its own, as `Dovecot` and as `Post`.
+    """
+
+    handler: Kept
+    port: int
+    loop: asyncio.AbstractEventLoop
+
+    def deliver(self, raw: bytes) -> None:
+        async def deliver() -> None:
+            self.handler.deliver(raw)
+
+        asyncio.run_coroutine_threadsafe(deliver(), self.loop).result()
+
+
+@contextlib.contextmanager
+def pretended() -> Iterator[tuple[Pretended, Pretended]]:
+    """
+    Serve the double; yields its two halves, inward and outward.
+    """
+    double, loop = Kept(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def do(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    serving = double.serving()
+    try:
+        inward, outward = do(serving.__aenter__())
+        yield Pretended(double, inward, loop), Pretended(double, outward, loop)
+        do(serving.__aexit__(None, None, None))
+        do(asyncio.sleep(0.05))  # until what was cut off has seen it
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 @functools.cache
 def certificate() -> Path:
     """
@@ -310,81 +376,3 @@ def certificate() -> Path:
     )
     path.write_bytes(signed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + secret)
     return path
-
-
-class Wire:
-    """
-    A TCP proxy in a thread of its own that cuts connections where it is told.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.cuts: list[tuple[re.Pattern[bytes], str]] = []
-        """What a client says, and when its connection is cut: `before` the server hears it, or `after` it has answered."""
-        self.said: list[bytes] = []
-        self._to = port
-        self._loop = asyncio.new_event_loop()
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._up.wait()
-
-    def cut(self, pattern: bytes, when: str) -> None:
-        self.cuts.append((re.compile(pattern, re.DOTALL | re.IGNORECASE), when))
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        served = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = served.sockets[0].getsockname()[1]
-        self._up.set()
-        self._loop.run_forever()
-        served.close()
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0.05))  # until what was closed is
-        self._loop.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
-        back = asyncio.create_task(self._pass(theirs, writer))
-        try:
-            with contextlib.suppress(ConnectionError):
-                while data := await reader.read(65536):
-                    self.said.append(data)
-                    cut = next((one for one in self.cuts if one[0].search(data)), None)
-                    if cut is not None:
-                        self.cuts.remove(cut)
-                        if cut[1] == "after":
-                            await self._last(data, reader, ours, back)
-                        writer.transport.abort()
-                        return
-                    ours.write(data)
-                    await ours.drain()
-        finally:
-            back.cancel()
-            writer.close()
-            ours.close()
-
-    async def _last(
-        self, data: bytes, reader: asyncio.StreamReader, ours: asyncio.StreamWriter, back: asyncio.Task[None]
-    ) -> None:
-        """
-        Let the server hear this and whatever belongs to it, and do it; its answer is lost.
-        """
-        back.cancel()
-        ours.write(data)
-        rest = asyncio.create_task(self._pass(reader, ours))
-        await asyncio.sleep(0.5)
-        rest.cancel()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()

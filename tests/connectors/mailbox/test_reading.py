@@ -20,7 +20,7 @@ from connectors.mailbox import child, letters
 from connectors.mailbox import reader as reading
 from connectors.mailbox.identity import digest
 from connectors.mailbox.reader import Reader
-from tests.connectors.mailbox.office import mail
+from tests.connectors.mailbox.office import Office, mail
 
 
 @pytest.fixture
@@ -210,3 +210,31 @@ def test_the_limits_are_set() -> None:
     """The process has its own bounds on memory and processor time."""
     assert child.MEMORY <= 1024**3
     assert child.SECONDS <= 10
+
+
+BOMBS = {
+    "parts": b"From: a@b.c\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n"
+    + b"--a\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n" * 20_000,
+    "deep": b"From: a@b.c\r\n"
+    + b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(390)),
+    "html": b"From: a@b.c\r\nContent-Type: text/html\r\n\r\n" + b"<div>" * 200_000,
+    "ligature": b"From: a@b.c\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + "\ufdfa".encode() * 1_000_000,
+    "charset": b"From: a@b.c\r\nContent-Type: text/plain; charset=no-such\r\n\r\nhello \xff",
+    "nothing": b"\r\n\r\n",
+    "header": b"From: a@b.c\r\nSubject: " + b"x" * 1_000_000 + b"\r\n\r\nhi",
+    "words": b"From: a@b.c\r\nSubject: " + b"=?utf-8?b?w6Q=?= " * 20_000 + b"\r\n\r\nhi",
+    "pdf": b"From: a@b.c\r\nContent-Type: application/pdf; name=x.pdf\r\n\r\n%PDF-1.4 rubbish",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+async def test_mails_that_want_to_hurt(office: Office, name: str) -> None:
+    """Each is an event with what could be read, and the next mail comes as ever."""
+    cursor = await office.start()
+    office.imap.deliver(BOMBS[name])
+    office.imap.deliver(mail("after"))
+    found, _ = await office.read(cursor, 2)
+
+    assert len(found) == 2
+    assert found[1].data["text"] == "It has not arrived."
+    assert len(found[0].to_json()) < 600_000

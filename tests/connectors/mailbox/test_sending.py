@@ -5,6 +5,7 @@ What leaves: once, to the right one, in its thread; and what is known of it afte
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from connectors.bench import KEY, OTHER_KEY
 from connectors.mailbox import composing, folders, sent, smtp
 from penstock import errors
+from tests.between import Between, Trouble
 from tests.connectors.mailbox.office import Office, connect, mail
-from tests.connectors.mailbox.servers import USER, Wire
+from tests.connectors.mailbox.servers import USER, Post
 
 OUTLOOK = "AM0PR0402MB3939ABCDEF0123456789ABCDEF0123456789A@AM0PR0402MB3939.eurprd04.prod.outlook.com"
 
@@ -119,10 +121,10 @@ async def test_servers_that_keep_what_they_send(office: Office, trouble: str) ->
 async def test_a_reply_whose_copy_cannot_be_settled(office: Office, cuts: int) -> None:
     """It is said once more; a mail whose copy does not say that it was sent is not sent again."""
     event = await office.one()
-    wire = Wire(office.imap.port)
+    wire = Between(office.imap.port)
     box = connect(wire.port, office.post.port)
     for _ in range(cuts):
-        wire.cut(rb"STORE \d+ -FLAGS", "before")
+        wire.hangs_up(rb"STORE \d+ -FLAGS", "before")
     write = box.actions["reply"].write(event.subject, {"text": "Yes."}, "add", office.call())
     if cuts < sent.TRIES:
         await write
@@ -136,6 +138,19 @@ async def test_a_reply_whose_copy_cannot_be_settled(office: Office, cuts: int) -
     wire.close()
 
     assert len(office.sent()) == 1
+
+
+async def test_smtp_that_is_away(office: Office) -> None:
+    """Nothing left, nothing is kept, and it is tried later."""
+    event = await office.one()
+    office.post.stop()
+    with pytest.raises(errors.Unavailable):
+        await office.write("reply", event.subject)
+    kept = office.folder("Sent")
+    office.post = Post()
+    office.post.start()
+
+    assert kept == []
 
 
 async def test_imap_that_is_away(office: Office) -> None:
@@ -153,10 +168,10 @@ async def test_imap_that_is_away(office: Office) -> None:
 async def test_a_draft_whose_answer_is_lost(office: Office, when: str, there: bool) -> None:
     """Looking first leaves one draft, whether the lost one arrived or not."""
     event = await office.one()
-    wire = Wire(office.imap.port)
+    wire = Between(office.imap.port)
     box = connect(wire.port, office.post.port)
     await box.health(office.call())
-    wire.cut(rb"It left yesterday", when)
+    wire.hangs_up(rb"It left yesterday", when)
     with pytest.raises(errors.UnknownOutcome):
         await box.actions["draft"].write(event.subject, {"text": "It left yesterday."}, "add", office.call())
     found = await find(office, "draft")
@@ -350,3 +365,20 @@ def test_addresses(address: str, good: bool) -> None:
 
     assert bool(found) == good
     assert smtp.NOBODY == ""
+
+
+async def test_an_old_draft_that_stays(office: Office) -> None:
+    """When the server does not take the old draft away, the new one is there and is found: it is not put there twice."""
+    event = await office.one()
+    await office.write("draft", event.subject, "one", mode="replace-own")
+    wire = Between(office.imap.port)
+    box = connect(wire.port, office.post.port)
+    wire.fails(
+        Trouble(kind="say", match=re.compile(rb"^(\S+) UID STORE"), answer=rb"\1 NO [UNAVAILABLE] later" + b"\r\n")
+    )
+    with pytest.raises(errors.UnknownOutcome):
+        await box.actions["draft"].write(event.subject, {"text": "two"}, "replace-own", office.call(OTHER_KEY))
+    await box.close()
+    wire.close()
+
+    assert (await find(office, "draft", key=OTHER_KEY)).already

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from connectors import catalog, open_call
 from connectors.settings import SettingError
 from penstock import errors
 from penstock.clock import SystemClock
+from penstock.http import Response
 from penstock.http_aiohttp import AiohttpHttp
-from penstock.redaction import Redactor
+from penstock.redaction import MASK, Redactor
 from penstock.secrets import MissingSecret, Secrets
 from tests.connectors.rest.authority import Held, Strict, issued
 from tests.connectors.rest.test_rest import SYSTEM
@@ -89,6 +91,16 @@ async def test_a_system_that_demands_a_certificate(
         assert found == [{"name": "A bike"}]
         assert server.known == ["hub", "hub"]
         assert (health.state, health.acts_as) == ("ok", "1")
+
+
+def test_what_a_system_says_of_certificates_stays(authority: Held, hub: Held) -> None:
+    """Only the whole of what we hold is taken out of an answer, not the words every certificate has."""
+    connector = connect("https://erp.acme.example", None, environment(authority, hub))
+    theirs = issued("somebody").pem
+    told = orjson.dumps({"theirs": theirs, "ours": hub.key_pem()})
+    said = connector.edge.unechoed(Response(status=200, body=told)).json()
+
+    assert said == {"theirs": theirs, "ours": MASK}
 
 
 @pytest.mark.parametrize("given", [None, "stranger"])

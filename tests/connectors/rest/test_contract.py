@@ -57,7 +57,7 @@ class TestRest(ConnectorContract):
     environment: ClassVar = {"TOKEN": TOKEN, "HOOK": "canary-hook-new", "HOOK_OLD": "canary-hook-old"}
     credential = "TOKEN"
     action = "note"
-    given: ClassVar = {"set_fields": {"fields": {"status": "packed"}}, "remark": {"text": "On its way."}}
+    given: ClassVar = {"set_fields": {"fields": {"status": "packed"}}}
     lacks: ClassVar = {
         "expiry": "the poll described here goes by time, which does not expire",
         "subscriptions": "deliveries to a described system are set up by a person, and do not expire",

@@ -4,6 +4,7 @@ Where requests may go: the open internet, and the private networks a connection 
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,6 +21,7 @@ from penstock.http_aiohttp import AiohttpHttp
 from penstock.redaction import Redactor
 from penstock.secrets import Secrets
 from tests.connectors.rest.test_rest import OAUTH, SYSTEM
+from tests.penstock.test_destinations import PRIVATE
 
 HERE = "127.0.0.0/8"
 
@@ -82,6 +84,19 @@ def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
         return [{"hostname": host, "host": address, "port": port, "family": kind, "proto": 6, "flags": 0}]
 
     monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", resolve)
+
+
+async def test_no_spelling_leads_inside(inside: tuple[Inside, int], http: AiohttpHttp) -> None:
+    """However an address of ours is written, it is refused by `check`, or at the latest when it is connected to."""
+    server, port = inside
+    met = []
+    for host in PRIVATE:
+        with pytest.raises((SettingError, errors.Unavailable)) as raised:
+            await look(connect(f"https://{f'[{host}]' if ':' in host else host}:{port}", http), http)
+        met.append(str(raised.value))
+
+    assert not [said for said in met if not re.search("not in the open internet|not a canonical IPv4", said)]
+    assert server.heard == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.1.1", "100.64.0.1"])

@@ -303,13 +303,6 @@ async def test_a_changed_table_is_told(shop: Shop) -> None:
 # ---- health and secrets ----------------------------------------------------------------------------
 
 
-async def test_health(shop: Shop) -> None:
-    """A database that answers is `ok`."""
-    call = open_call(shop.connector, NO_HTTP, key="h", slot="", timeout=3.0, clock=SystemClock())
-
-    assert (await shop.connector.health(call)).state == "ok"
-
-
 @pytest.mark.parametrize(
     ("url", "state"),
     [
@@ -406,20 +399,6 @@ async def test_ties_across_the_edge_of_a_page(shop: Shop) -> None:
     assert len(set(found)) == 500
 
 
-async def test_a_crash_between_pages(shop: Shop) -> None:
-    """Read again from the cursor of any page, nothing is lost and ids stay."""
-    _, cursor = await shop.read(None)
-    shop.ship(*range(500))
-    first, saved = await shop.read(cursor, pages=1)
-    again, _ = await shop.read(cursor, pages=1)
-    rest, _ = await shop.read(saved)
-
-    assert first == again
-    assert len(first) == 200
-    assert len({*first, *rest}) == 500
-    assert len(rest) == 300
-
-
 async def test_a_late_commit_inside_the_overlap(shop: Shop) -> None:
     """A row whose transaction took longer, and which carries an older time than the newest read, is not lost."""
     shop.ship(1)
@@ -475,6 +454,18 @@ async def test_changes_of_a_row(shop: Shop) -> None:
     assert len(set(found)) == 2
     assert none == []
     assert all(name.startswith("changes/7/2026-01-05") for name in found)
+
+
+async def test_changes_of_one_moment(shop: Shop) -> None:
+    """A time that is too coarse tells two changes as one: the second is an event, too, if it was read after the first."""
+    _, cursor = await shop.read(None, "changes")
+    found = []
+    for tier in ("silver", "bronze", "bronze"):
+        shop.do("UPDATE customers SET tier = :tier WHERE id = 7", tier=tier)
+        ids, cursor = await shop.read(cursor, "changes")
+        found.append(len(ids))
+
+    assert found == [1, 1, 0]
 
 
 async def test_rows_of_other_kinds_are_passed(shop: Shop) -> None:
