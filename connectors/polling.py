@@ -15,8 +15,9 @@ that breaks off begins anew, and misses nothing.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -31,6 +32,7 @@ from connectors.calling import answer
 from connectors.contract import Call, Page
 from connectors.formulas import Formula, Scope, Shape, needed, render, truth, value
 from connectors.mapping import EventRule, events_of
+from connectors.ordering import Order
 from connectors.part import Part, Path, Seconds, Words
 from connectors.reading import params_of
 from penstock.clock import Clock, utc
@@ -73,6 +75,8 @@ class PollRule(Part):
     """The system's own position behind this page: it is kept, and the next request is made with it."""
     more: Formula | None = None
     """With `cursor`: whether another page follows now."""
+    whole: Formula | None = None
+    """Whether all that belongs to an `item` came with it; that something is missing is told in the log."""
     every: Seconds = 60.0
     budget: BudgetRule | None = None
     """
@@ -139,45 +143,6 @@ class Place:
         return orjson.dumps({**said, "cursor": self.cursor, "seen": self.seen})
 
 
-@dataclass(slots=True, kw_only=True)
-class Order:
-    """
-    In which order the records of a reading come.
-    """
-
-    slack: timedelta
-    """How much earlier the next reading begins: what comes so much too late is met again."""
-    rises: bool = False
-    """Whether a record was newer than the one before it."""
-    falls: bool = False
-    """Whether a record was older than one before it, by more than *slack*."""
-    _newest: datetime | None = None
-    _last: datetime | None = None
-
-    @property
-    def holds(self) -> bool:
-        """
-        Whether all until the newest was met: the oldest come first.
-        """
-        return self.rises and not self.falls
-
-    def take(self, times: Sequence[datetime]) -> None:
-        """
-        Look at the times of a page.
-        """
-        for time in times:
-            self._newest = max(time, self._newest or time)
-            self.rises |= time > (self._last or time)
-            self.falls |= time < self._newest - self.slack
-            self._last = time
-
-    def anew(self) -> None:
-        """
-        Expect records from an earlier time on: another request begins there.
-        """
-        self._newest = self._last = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """
@@ -233,7 +198,7 @@ class Poll:
             assert turn is not None
             body, links = await self._ask(place, turn, call)
             scope = {**self._scope(place, turn), "body": body, "links": links}
-            events, times = self._events(scope, place)
+            events, times = await self._events(scope, place)
             order.take(times)
             newest = max([newest, *times])
             if rule.cursor is not None and value(rule.cursor, scope):
@@ -297,9 +262,9 @@ class Poll:
             **({} if turn.token is None else {"token": turn.token}),  # what names it is left out without one
         }
 
-    def _events(self, scope: Scope, place: Place) -> tuple[list[Event], list[datetime]]:
+    async def _events(self, scope: Scope, place: Place) -> tuple[list[Event], list[datetime]]:
         """
-        Return the events of a page, and the times of its records.
+        Return the events of a page, and the times of its records. Others have their turn after each record.
         """
         items = value(self.rule.records, scope)
         if not isinstance(items, list):
@@ -311,16 +276,29 @@ class Poll:
             inner = {**scope, "item": item, "record": item}
             try:
                 changed = moment_of(value(self.rule.time, inner))
-                state = f"{needed(self.rule.id, inner, 'id')}/{needed(self.rule.version, inner, 'version')}"
-                fresh = [event for rule in self.rule.events for event in events_of(rule, inner)]
+                record = needed(self.rule.id, inner, "id")
+                state = f"{record}/{needed(self.rule.version, inner, 'version')}"
             except (Rejected, ValueError, OverflowError) as error:
                 log.error("poll %s: a record does not fit and gives no event: %s", self.name, error)  # noqa: TRY400  # a record's fault, not ours
                 continue
             times.append(min(changed, now))  # a time to come would pass over what changes until then
             if state not in place.seen:
                 place.seen[state] = changed.isoformat()
-                found += fresh
+                found += self._events_of(record, inner)
+                await asyncio.sleep(0)
         return found, times
+
+    def _events_of(self, record: str, scope: Scope) -> list[Event]:
+        """
+        Return the events of one record; each that does not fit is told, and costs none of the others.
+        """
+
+        def odd(error: Exception) -> None:
+            log.error("poll %s: an event of record %r does not fit and is not made: %s", self.name, record, error)
+
+        if self.rule.whole is not None and not truth(self.rule.whole, scope):
+            log.warning("poll %s: the system shows a part of record %r only", self.name, record)
+        return [event for rule in self.rule.events for event in events_of(rule, scope, odd)]
 
 
 def moment_of(said: Any) -> datetime:

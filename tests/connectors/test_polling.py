@@ -4,6 +4,7 @@ Polls in manifests that read by time: overlap, ties, late changes, and what does
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -154,6 +155,64 @@ async def test_what_does_not_fit_stops_nothing(clock: ManualClock) -> None:
     found, _ = await read(source, cursor, system)
 
     assert [name.partition("/")[0] for name in found] == ["right"]
+
+
+async def test_one_odd_part_costs_no_other(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Each rule and each part of a record is tried by itself; what does not fit is told once, with its record."""
+    notes = {
+        **RULE["events"][0],  # type: ignore[index]
+        "each": "record.notes",
+        "when": "item.at != ''",
+        "id": "record.id ~ '/' ~ item.at",
+        "subject": "record.id",
+        "time": "record.changed",
+        "data": {"name": {"description": "Name.", "value": "item.name"}},
+    }
+    system, source = System(), poll(clock, events=[notes, *RULE["events"]])  # type: ignore[misc]
+    _, cursor = await read(source, None, system)
+    system.change("a", 1, notes=[{"at": "n1", "name": "x"}, {"at": "n2", "name": 5}, {"at": "n3", "name": "z"}])
+    found, cursor = await read(source, cursor, system)
+    await read(source, cursor, system)
+
+    assert ["a/n1", "a/n3"] == found[:2]
+    assert 3 == len(found)
+    assert ["'a'"] == [entry.getMessage().split()[6] for entry in caplog.records if "does not fit" in entry.message]
+
+
+async def test_what_comes_in_part_is_told(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    """A system that shows a part of a record only loses nothing in silence."""
+    system, source = System(), poll(clock, whole="item.total == 1")
+    _, cursor = await read(source, None, system)
+    system.change("whole", 1, total=1)
+    system.change("part", 2, total=2)
+    found, _ = await read(source, cursor, system)
+
+    assert 2 == len(found)
+    assert ["poll things: the system shows a part of record 'part' only"] == [one.message for one in caplog.records]
+
+
+async def test_a_page_leaves_others_their_turn(clock: ManualClock) -> None:
+    """Between two records others go on; a state that was met already is not worked out again."""
+    system, source = System(), poll(clock, next=None)
+    _, cursor = await read(source, None, system)
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    for number in range(3):
+        system.change(f"t{number}", number)
+    going = asyncio.create_task(others())
+    found, cursor = await read(source, cursor, system)
+    between = len(turns)
+    again, _ = await read(source, cursor, system)
+    going.cancel()
+
+    assert (3, 0) == (len(found), len(again))
+    assert 3 <= between
+    assert len(turns) - between < 3
 
 
 async def test_the_cursor_stays_small(clock: ManualClock) -> None:
