@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any, Literal, Self
 
 from pydantic import Field as Key
@@ -270,7 +270,7 @@ def _marked(safe: Idempotency, marker: Formula, scope: Scope) -> Callable[[Scope
     we wrote: those before it were quoted, by a model perhaps.
     """
     mark, other = str(value(marker, scope)), str(value(marker, {**scope, "key": "~" * 64, "slot": "~" * 64}))
-    begins = commonprefix([mark, other])
+    begins = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(mark, other, strict=False)))
 
     def marked(inner: Scope) -> bool:
         text = _text(safe, inner)
