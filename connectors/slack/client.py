@@ -21,6 +21,7 @@ from connectors.budget import Budget, BudgetRule
 from connectors.calling import WAITING
 from connectors.contract import Call
 from connectors.settings import Settled
+from connectors.slack.session import session
 from penstock.clock import Clock
 from penstock.errors import (
     AuthFailed,
@@ -35,7 +36,6 @@ from penstock.errors import (
 from penstock.retry import parse_retry_after
 
 CHANNELS = 1_000  # channels whose pace is remembered
-LONGEST = 8 * 1024 * 1024  # bytes of an answer
 PER_CHANNEL = BudgetRule(name="Slack messages per channel", requests=3, per=3.0, concurrency=1)
 """About one message a second and channel, with short bursts: api.slack.com/apis/rate-limits."""
 TIERS: Mapping[str, BudgetRule] = {
@@ -111,12 +111,18 @@ class Slack:
             words["channel"] = channel
         return await self._exchange(method, call, channel, write=True, words=words)
 
+    def now(self) -> float:
+        """
+        Return the time as Slack writes it: seconds since 1970.
+        """
+        return self._clock.now_ms() / 1000
+
     def web(self, token: str) -> AsyncWebClient:
         """
         Return a client with *token* that repeats nothing.
         """
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession()
+            self._session = session()
         return AsyncWebClient(token=token, base_url=self._url, session=self._session, retry_handlers=[])
 
     async def _exchange(

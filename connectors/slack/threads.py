@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 State = Literal["progress", "done", "draft"]
 PAGE = 200  # messages
 PAGES = 50  # of one thread or channel that are looked through
+LOOKS_BACK = 7 * 86_400.0  # seconds of a channel that are looked through for a message of ours
 KNOWN = 2_000  # placeholders and drafts whose place is remembered
 WAIT = "⏳ An answer is being written …"
 _AS_IT_STANDS = {"parse": "none", "link_names": False}
@@ -170,13 +171,21 @@ class Threads:
 
     async def messages(self, channel: str, thread: str | None, call: Call) -> AsyncIterator[list[dict[str, Any]]]:
         """
-        Yield pages of messages; raises `UnknownOutcome` after too many.
+        Yield pages of messages, of a channel only those of late; raises `UnknownOutcome` after too many.
         """
         cursor: str | None = None
         method = "conversations.replies" if thread else "conversations.history"
+        oldest = None if thread else f"{self._slack.now() - LOOKS_BACK:.6f}"
         for _ in range(PAGES):
             answer = await self._slack.ask(
-                method, call, channel=channel, ts=thread, cursor=cursor, limit=PAGE, include_all_metadata=True
+                method,
+                call,
+                channel=channel,
+                ts=thread,
+                oldest=oldest,
+                cursor=cursor,
+                limit=PAGE,
+                include_all_metadata=True,
             )
             found = answer.get("messages")
             if not isinstance(found, list):

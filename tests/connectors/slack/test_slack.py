@@ -611,6 +611,55 @@ async def test_records_that_are_none(bench: Bench, record: str) -> None:
     assert bench.double.calls == []
 
 
+async def odd(answer: dict[str, Any], body: bytes) -> tuple[list[type[BaseException]], list[str]]:
+    """Return what a read and a write are to us where Slack answers so, and which paths were asked for."""
+    asked: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        asked.append(scope["path"])
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", **answer})
+        await send({"type": "http.response.body", "body": body})
+
+    raised: list[type[BaseException]] = []
+    async with listening(app) as url:
+        found = Bench(SlackDouble(), url, connect(f"{url}/api"))
+        try:
+            for work in (
+                found.connector.lookups["user"].fetch("U0NADIA01", found.call(), 1),
+                found.reply(f"{THREAD}/1.000000"),
+            ):
+                with pytest.raises(errors.EdgeError) as error:
+                    await work
+                raised.append(error.type)
+        finally:
+            await found.connector.close()
+    return raised, asked
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_no_redirect_is_followed(status: int) -> None:
+    """It would take our token along, and a write would be made twice."""
+    raised, asked = await odd({"status": status, "headers": [(b"location", b"/elsewhere")]}, b"{}")
+
+    assert [errors.Unavailable, errors.UnknownOutcome] == raised
+    assert ["/api/users.info", "/api/chat.postMessage"] == asked
+
+
+async def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is read up to a bound."""
+    monkeypatch.setattr("connectors.slack.session.LONGEST", 100_000)
+    json_type = [(b"content-type", b"application/json")]
+    raised, _ = await odd(
+        {"status": 200, "headers": json_type}, b'{"ok": true, "ts": "1.1", "x": "' + b"x" * 200_000 + b'"}'
+    )
+
+    assert [errors.Unavailable, errors.UnknownOutcome] == raised
+
+
 # ---- progress ----------------------------------------------------------------------------------------
 
 
@@ -899,6 +948,24 @@ async def test_people_and_channels(bench: Bench) -> None:
         for wrong in ("U0NOBODY1", "../x", "", "a b"):
             with pytest.raises(errors.NotFound):
                 await lookup.fetch(wrong, bench.call(), 1)
+
+
+@pytest.mark.parametrize("name", ["post", "approval"])
+async def test_a_channel_is_looked_through_as_far_as_it_may_help(bench: Bench, name: str) -> None:
+    """A message of ours is looked for among those of the last days: a busy channel takes no more requests for it."""
+    action, record = bench.connector.actions[name], bench.question()
+    place = "C0SUPPORT1" if name == "post" else record
+    await action.write(place, {"text": "hello"}, "add", bench.call())
+    channel = bench.double.channels["C0SUPPORT1" if name == "post" else "C0REVIEW01"]
+    channel[:0] = [
+        {"type": "message", "ts": f"{1_600_000_000 + number}.000000", "text": "old"} for number in range(1_000)
+    ]
+    assert action.find
+    before = len(bench.double.calls)
+    found = [await action.find(place, "add", bench.call(key)) for key in (KEY, OTHER_KEY)]
+
+    assert [True, False] == [one is not None for one in found]
+    assert 2 == len(bench.double.calls) - before
 
 
 @pytest.mark.parametrize(
