@@ -258,3 +258,17 @@ async def test_a_mistake_in_what_a_write_returns() -> None:
     written = await System("rest", answered({"version": "seven", "id": "r1"}, 201)).write("remark")
 
     assert ("r1", None) == (written.remote_id, written.version)
+
+
+@pytest.mark.parametrize(("oldest", "told"), [(ago(days=2), False), (ago(minutes=1), True)])
+async def test_more_changes_than_jira_shows(caplog: pytest.LogCaptureFixture, oldest: str, told: bool) -> None:
+    """Sixty changes of which forty came: that is told, unless those that are missing are of an earlier reading."""
+    body = issues(ago(days=150))
+    history = {"author": {"accountId": "a"}, "items": [{"field": "status", "fieldId": "status"}]}
+    histories = [{**history, "id": str(number), "created": ago()} for number in range(39)]
+    body["issues"][0]["changelog"] = {"total": 60, "histories": [*histories, {**history, "id": "0", "created": oldest}]}
+    known = NOW - timedelta(minutes=5)
+    cursor = Place(begun=known, since=known, known=known, cursor=None, seen={}).kept(0)
+    await System("jira", answered(body)).read("issues", cursor)
+
+    assert told is any("shows a part of record '1' only" in entry.message for entry in caplog.records)
