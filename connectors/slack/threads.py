@@ -91,7 +91,7 @@ class Threads:
         self._doubts[call.key] = None
         _bound(self._doubts)
         await self.post(channel, thread, WAIT, call, state="progress")
-        self._doubts.pop(call.key)
+        self._doubts.pop(call.key, None)
 
     async def answer(self, channel: str, thread: str | None, text: str, call: Call) -> Written:
         """
@@ -103,7 +103,7 @@ class Threads:
         if call.key in self._doubts:
             with suppress(UnknownOutcome):  # too much to look through: at worst a placeholder stays
                 await self.find(channel, thread, call, key=call.key)
-            self._doubts.pop(call.key)
+            self._doubts.pop(call.key, None)
         written: Written | None = None
         if places := self._places.get(call.key, ()):
             with suppress(NotFound):  # somebody deleted the placeholder
