@@ -63,6 +63,8 @@ class Portrait(ABC):
     name: ClassVar[str]
     environment: ClassVar[Mapping[str, str]]
     """Variables with the system's secrets; `HOOK` and `HOOK_OLD` sign deliveries."""
+    ours: ClassVar[tuple[str, ...]] = ("double",)
+    """The systems of this bench that we wrote ourselves."""
     credential: ClassVar[str]
     """The variable with the credential for requests."""
     lacks: ClassVar[Mapping[Need, str]] = {}
