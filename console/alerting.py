@@ -1,12 +1,15 @@
 """
-Where budget alerts are posted.
+What gives alerts, and where they are posted.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from typing import TypedDict
 
 from engine import Webhook
+from engine.heartbeat import Limit, limits_of
 from penstock.errors import Invalid
 from penstock.http import Http
 from penstock.http_aiohttp import AiohttpHttp
@@ -14,7 +17,25 @@ from penstock.secrets import SecretRefs, Secrets, is_reference
 from pipelines.declaration import Declaration
 
 
-def webhook_of(
+class Alerting(TypedDict):
+    """
+    What the engine is told of alerts.
+    """
+
+    silence: Mapping[str, Limit]
+    webhook: Webhook | None
+
+
+def alerting(
+    declaration: Declaration, secrets: Secrets, http: Http | None, stack: contextlib.AsyncExitStack
+) -> Alerting:
+    """
+    Return how long connections may be silent, and where alerts go.
+    """
+    return {"silence": limits_of(declaration), "webhook": _webhook_of(declaration, secrets, http, stack)}
+
+
+def _webhook_of(
     declaration: Declaration, secrets: Secrets, http: Http | None, stack: contextlib.AsyncExitStack
 ) -> Webhook | None:
     """

@@ -99,7 +99,7 @@ async def open_hub(
             fail=fail,
             layout=places.layout(declaration),
             **told,
-            webhook=alerting.webhook_of(declaration, secrets, http if given_http else None, stack),
+            **alerting.alerting(declaration, secrets, http if given_http else None, stack),
         )
         yield Hub(
             declaration=declaration,

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from engine.heartbeat import told_in_words
 from ledger.parcels import Parcel
 from penstock import signing
 from penstock.clock import Clock, utc
@@ -38,7 +39,8 @@ class Webhook:
 
 class Alerts:
     """
-    Sends what the ledger put into its outbox when a threshold was passed, or a gate shut because we are refused.
+    Sends what the ledger put into its outbox: a threshold was passed, a gate shut because we are refused,
+    a fuse blew, a source is silent.
     """
 
     def __init__(self, clock: Clock, webhook: Webhook | None = None) -> None:
@@ -57,6 +59,32 @@ class Alerts:
             self._told.add(parcel.id)
         if self._webhook is not None:
             await self._post(self._webhook, parcel, "budget.alert", alert, in_words(alert))
+        self._told.discard(parcel.id)
+
+    async def blown(self, parcel: Parcel) -> None:
+        """
+        Tell of one fuse that blew; raises as `send` does.
+        """
+        alert = orjson.loads(parcel.body)
+        words = (
+            f"the fuse of {alert['pipeline']} blew for {alert['lane']!r}: more runs than {alert['limit']}; "
+            f"its events end dead until {utc(alert['until']):%Y-%m-%d %H:%M:%S} UTC"
+        )
+        await self._report(parcel, "fuse.blown", alert, words)
+
+    async def silent(self, parcel: Parcel) -> None:
+        """
+        Tell of one source that is silent; raises as `send` does.
+        """
+        alert = orjson.loads(parcel.body)
+        await self._report(parcel, "source.silent", alert, told_in_words(alert))
+
+    async def _report(self, parcel: Parcel, kind: str, alert: dict[str, Any], words: str) -> None:
+        if parcel.id not in self._told:
+            log.warning("%s", words, extra={f"penstock.{name}": value for name, value in alert.items() if name != "at"})
+            self._told.add(parcel.id)
+        if self._webhook is not None:
+            await self._post(self._webhook, parcel, kind, alert, words)
         self._told.discard(parcel.id)
 
     async def refused(self, parcel: Parcel) -> None:

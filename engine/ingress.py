@@ -20,9 +20,10 @@ from starlette.routing import Route
 
 from bus.contract import Bus
 from connectors.contract import Call, Connector, Decision, Delivery, Received
+from engine.heartbeat import WEBHOOK
 from engine.metrics import Metrics
 from engine.outgoing import outgoing
-from engine.sources import followed
+from engine.sources import Told, followed
 from penstock.clock import Clock
 from penstock.errors import Forged, Rejected, Unavailable
 from penstock.http import Http
@@ -55,6 +56,7 @@ class Ingress:
         http: Http | None = None,
         decide: Decide | None = None,
         metrics: Metrics | None = None,
+        told: Sequence[Told] = (),
     ) -> None:
         self._connectors = connectors
         self._bus = bus
@@ -63,6 +65,7 @@ class Ingress:
         self._metrics = metrics
         self._http = http
         self._decide = decide
+        self._told = told
         self._follows: set[asyncio.Task[None]] = set()
         self.asgi = Starlette(
             routes=[
@@ -118,6 +121,8 @@ class Ingress:
             return _problem(400, str(error))
         if (trouble := await self._keep(name, connector, received)) is not None:
             return trouble
+        for told in self._told if received.events else ():
+            told.beat(name, WEBHOOK, len(received.events))
         if received.follow is not None and self._http is not None:
             self._follow(name, connector, received.follow, self._http)
         if received.reply is not None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from connectors.contract import Connector
 from engine.echoes import echo_of
+from engine.fuses import Fuses
+from engine.lineage import Lineage
 from ledger.contract import Claim, Ledger
 from penstock.clock import Clock
 from penstock.errors import PenstockError
@@ -30,6 +32,8 @@ class Judging:
         self._connectors = connectors
         self._ledger = ledger
         self._clock = clock
+        self._lineage = Lineage(plan, connector=connectors[plan.connection], ledger=ledger, clock=clock)
+        self._fuses = Fuses(plan, ledger=ledger, clock=clock)
 
     def on_arrival(self, event: Event, *, of_any_age: bool = False) -> tuple[Verdict, str] | None:
         """
@@ -57,6 +61,8 @@ class Judging:
             alone and not claim.generation and (echo := await self.echo(event))
         ):  # else the newest may be ours, and the burst is not
             return "own-write", echo
+        if (blown := await self._fuses.blown(claim)) is not None:
+            return "dead", blown
         if claim.came_back or (old := self._stale(event)) is None:
             return None
         detail = await self._ledger.detail(claim.run)
@@ -67,10 +73,11 @@ class Judging:
         Return why *event* is our own doing; None when it is not. Raises `EchoPending`.
         """
         own = self._own(event)  # also of an event judged before: by now we may know who we are
-        return own or await echo_of(event, self._plan.connection, ledger=self._ledger, clock=self._clock)
+        own = own or await echo_of(event, self._plan.connection, ledger=self._ledger, clock=self._clock)
+        return await self._lineage.stopped(event, own)
 
     def _unwanted(self, event: Event) -> tuple[Verdict, str] | None:
-        if own := self._own(event):
+        if (own := self._own(event)) and not self._plan.chain.follows:  # else only the ledger knows who wrote
             return "own-write", own
         if event.type not in self._plan.events:
             return "filtered", f"{event.type} is not one of trigger.events"

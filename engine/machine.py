@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from ai import AI, tokens
@@ -16,9 +17,11 @@ from bus.contract import Bus
 from connectors import open_call
 from connectors.contract import Connector, Decision, Health
 from engine.alerts import Alerts, Webhook
-from engine.dispatch import LOOK_EVERY, Dispatch
+from engine.dispatch import LOOK_EVERY, Dispatch, Sender
 from engine.executor import IN_FLIGHT, Executor
 from engine.gates import Gates
+from engine.heartbeat import LOOK_EVERY as LISTEN_EVERY
+from engine.heartbeat import Heartbeat, Limit
 from engine.holds import Holds
 from engine.ingress import Ingress
 from engine.letters import KIND, Letters
@@ -28,7 +31,9 @@ from engine.runner import Runner
 from engine.sources import Sources
 from engine.topics import Topics
 from engine.watch import Watch
+from ledger.beats import SILENT
 from ledger.contract import Ledger
+from ledger.fuses import FUSE
 from penstock.clock import Clock
 from penstock.errors import EdgeError
 from penstock.http import Http
@@ -94,6 +99,7 @@ class Engine:
         webhook: Webhook | None = None,
         instruments: Instruments | None = None,
         tracing: Tracing | None = None,
+        silence: Mapping[str, Limit] = MappingProxyType({}),
     ) -> None:
         self._plans = plans
         self._connectors = connectors
@@ -132,13 +138,12 @@ class Engine:
         )
         self._topics = Topics(bus, ledger, partitions=layout.partitions, readers=_readers(layout, connectors, plans))
         self.metrics = Metrics(ledger, clock, _zone(plans), instruments)
+        self._heartbeat = Heartbeat(silence, ledger=ledger, clock=clock)
         self.ingress = self._door(bus, layout)
         self._sources = self._opened(bus, layout, instruments, fail)
         self._partitions = layout.partitions
         self._letters = Letters(bus, layout.dead)
-        alerts = Alerts(clock, webhook)
-        senders = {KIND: self._letters.send, "alert": alerts.send, "refused": alerts.refused}
-        self._dispatch = Dispatch(ledger, clock, senders)
+        self._dispatch = Dispatch(ledger, clock, self._senders(Alerts(clock, webhook)))
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self, *, taking: bool = True) -> None:
@@ -162,6 +167,13 @@ class Engine:
         if taking:
             self._sources.start()
 
+    def _senders(self, alerts: Alerts) -> Mapping[str, Sender]:
+        """
+        Return by kind of parcel who sends it.
+        """
+        told = {"alert": alerts.send, "refused": alerts.refused, FUSE: alerts.blown, SILENT: alerts.silent}
+        return {KIND: self._letters.send} | told
+
     def _door(self, bus: Bus, layout: Layout) -> Ingress:
         return Ingress(
             self._connectors,
@@ -171,6 +183,7 @@ class Engine:
             topic=layout.topic,
             metrics=self.metrics,
             decide=self._decide,
+            told=[self._heartbeat],
         )
 
     def _opened(self, bus: Bus, layout: Layout, instruments: Instruments, fail: Callable[[str], None]) -> Sources:
@@ -184,6 +197,7 @@ class Engine:
             topic=layout.topic,
             decide=self._decide,
             refuse=self._refuse,
+            told=[self._heartbeat],
             instruments=instruments,
             fail=fail,
         )
@@ -197,6 +211,7 @@ class Engine:
             ("sending what must leave", self._dispatch.look, LOOK_EVERY),
             ("looking at paces", self._ai.paces.look, PACES_EVERY),
             ("looking for drafts that expired", self._ledger.expire_drafts, DRAFTS_EVERY),
+            ("listening to sources", self._heartbeat.look, LISTEN_EVERY),
             ("looking after batches", self._ai.batches.look, BATCHES_EVERY),
         ]
         self._chores = [asyncio.create_task(self._keep_asking(name)) for name in unknown]

@@ -7,12 +7,15 @@ Only budgets that are one for everybody are shown: one line per user would never
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from zoneinfo import ZoneInfo
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from ledger.beats import Pulse
 from ledger.contract import Ledger
+from ledger.fuses import Fuse
 from ledger.limits import Purse
 from ledger.pacing import Pace
 from penstock.clock import Clock
@@ -70,6 +73,8 @@ class Metrics:
                 dict(self._alerts),
                 [("month" if each.period == month else "day", each) for each in purses],
                 await self._ledger.paces(),
+                await self._ledger.fuses(),
+                await self._ledger.pulses(),
                 now,
             )
             return await asyncio.to_thread(self._instruments.text, shown)
@@ -91,11 +96,19 @@ class _Kept:
     """
 
     def __init__(
-        self, alerts: Mapping[tuple[str, str], int], purses: list[tuple[str, Purse]], paces: list[Pace], now: int
+        self,
+        alerts: Mapping[tuple[str, str], int],
+        purses: list[tuple[str, Purse]],
+        paces: list[Pace],
+        fuses: list[Fuse],
+        pulses: list[Pulse],
+        now: int,
     ) -> None:
         self._alerts = alerts
         self._purses = purses
         self._paces = paces
+        self._fuses = Counter(fuse.pipeline for fuse in fuses)
+        self._pulses = pulses
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -112,6 +125,21 @@ class _Kept:
                 money.add_metric([purse.scope, kind], getattr(purse, name) / MICRO)
             yield money
         yield from self._of_paces()
+        blown = GaugeMetricFamily("penstock_fuses_blown", "Records at which a fuse holds now.", labels=["pipeline"])
+        for pipeline, count in sorted(self._fuses.items()):
+            blown.add_metric([pipeline], count)
+        yield blown
+        yield from self._of_sources()
+
+    def _of_sources(self) -> Iterator[Metric]:
+        labels = ["connection", "source"]
+        silent = GaugeMetricFamily("penstock_source_silent", "Whether a source is silent for too long.", labels=labels)
+        quiet = GaugeMetricFamily("penstock_source_quiet_seconds", "Time without an event of a source.", labels=labels)
+        for pulse in self._pulses:
+            name = [pulse.connection, pulse.source]
+            silent.add_metric(name, int(pulse.silent_at is not None))
+            quiet.add_metric(name, max(0, self._now - pulse.quiet_from) / 1000)
+        yield from (silent, quiet)
 
     def _of_paces(self) -> Iterator[Metric]:
         for name, text in _PACES:

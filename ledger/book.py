@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from ledger import asks, claims, gates, locks, pickup, reading, retention, runs, settling, steps
 from ledger.batching_book import BatchingBook
+from ledger.beats_book import BeatsBook
 from ledger.caching_book import CachingBook
 from ledger.claims import Claimant
 from ledger.connection import Connection
@@ -20,9 +21,11 @@ from ledger.contract import Busy, Claim, Ending, Known, NewRun, PickedUp, WriteI
 from ledger.drafting_book import DraftingBook
 from ledger.estate_book import EstateBook
 from ledger.facts_book import FactsBook
+from ledger.fuses_book import FusesBook
 from ledger.ids import Ids
 from ledger.lease import Lease
 from ledger.limiting import Limiting
+from ledger.lineage_book import LineageBook
 from ledger.locks import Locks
 from ledger.pacing_book import PacingBook
 from ledger.pausing_book import PausingBook
@@ -77,6 +80,9 @@ class Book(
     EstateBook,
     SourcingBook,
     DraftingBook,
+    LineageBook,
+    FusesBook,
+    BeatsBook,
 ):
     """
     `ledger.contract.Ledger`, which documents every method.

@@ -17,12 +17,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ledger.batching import Batching
+from ledger.beats import Beats
 from ledger.caching import Caching
 from ledger.drafting import Drafting
 from ledger.estate import Estates
 from ledger.facts import Facts, Loss, TopicEntry
+from ledger.fuses import Fuses
 from ledger.gating import Gating
 from ledger.limits import Limits
+from ledger.lineage import Lineage
 from ledger.offer import Busy, Claim, Known, NewRun, PickedUp, run_id
 from ledger.pacing import Pacing
 from ledger.pausing import Pausing
@@ -68,6 +71,9 @@ class Ledger(
     Estates,
     Sourcing,
     Drafting,
+    Lineage,
+    Fuses,
+    Beats,
     Protocol,
 ):
     """

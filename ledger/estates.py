@@ -18,7 +18,7 @@ from ledger.runs import End
 from penstock.errors import Invalid
 
 MOST = 100  # lanes, or runs that stand aside, in one transaction
-_TABLES = ("lanes", "writes", "reservations", "positions", "cache", "pairs", "runs")
+_TABLES = ("lanes", "writes", "reservations", "positions", "cache", "pairs", "lineage", "fuses", "runs")
 
 
 def adopt(connection: Connection, old: str, new: str) -> int:

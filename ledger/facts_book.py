@@ -74,4 +74,5 @@ class FactsBook:
         await self.store.write(lambda connection: outbox.forget(connection, details), locks.ALONE)
         await self.store.write(lambda connection: retention.forget_limits(connection, details), locks.ALONE)
         await self.store.write(lambda connection: retention.forget_questions(connection, at), locks.ALONE)
+        await self.store.write(lambda connection: retention.forget_beats(connection, at), locks.ALONE)
         return pruned

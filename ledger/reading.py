@@ -12,6 +12,7 @@ import orjson
 
 from ledger.connection import Connection, Row
 from ledger.contract import RunQuery
+from ledger.lineage_book import origin_of
 from ledger.queries import queries
 from penstock.errors import Invalid
 from schemas.entries import DecisionEntry, DraftEntry, ModelCall, Run, RunDetail, StepEntry, WriteEntry
@@ -62,6 +63,7 @@ def detail(connection: Connection, prefix: str) -> RunDetail | None:
         writes=tuple(write(found) for found in connection.execute(queries["writes_of_run"], named)),
         decisions=tuple(DecisionEntry(**row) for row in connection.execute(queries["decisions_of"], named)),
         drafts=tuple(_draft(draft) for draft in connection.execute(queries["drafts_of"], named)),
+        origin=origin_of(connection, row["run"]),
     )
 
 

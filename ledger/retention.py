@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from ledger.beats import HOUR, LEARNED
 from ledger.connection import Connection
 from ledger.queries import queries
 
@@ -26,6 +27,7 @@ _TABLES = (
     "cache_hits",
     "pairs",
     "batch_items",
+    "lineage",
     "runs",
 )
 
@@ -66,6 +68,14 @@ def forget_questions(connection: Connection, now: int) -> None:
     connection.execute(queries["expire_cache"], {"now": now})
 
 
+def forget_beats(connection: Connection, now: int) -> None:
+    """
+    Delete the hours from which nobody learns any more what is usual, and sources that are gone.
+    """
+    connection.execute(queries["forget_beats"], {"before": now // HOUR - LEARNED})
+    connection.execute(queries["forget_pulses"], {"before": now - LEARNED * HOUR})
+
+
 def forget_limits(connection: Connection, before: int) -> None:
     """
     Delete what nobody waits at, what left every window, and the money of single people, long before *before*.
@@ -76,4 +86,5 @@ def forget_limits(connection: Connection, before: int) -> None:
     connection.execute(queries["forget_budgets"], {"before": month})
     connection.execute(queries["forget_batches"], {"before": before})
     connection.execute(queries["forget_paces"], {"before": before})
+    connection.execute(queries["forget_fuses"], {"before": before})
     connection.execute(queries["forget_alerts"], {"before": before - _LONGEST_PERIOD})

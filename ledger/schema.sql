@@ -162,6 +162,7 @@ CREATE TABLE writes (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX writes_record ON writes (connection, record, at DESC);
 CREATE INDEX writes_run    ON writes (run, step, generation);
+CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
 
 -- Paid answers that came after their worker had lost the lane.
 CREATE TABLE answers (
@@ -448,3 +449,48 @@ CREATE TABLE drafts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX drafts_run  ON drafts (run);
 CREATE INDEX drafts_open ON drafts (expires_at) WHERE choice IS NULL;
+
+-- Runs whose events come of writes of ours, as far as that had to be found out.
+CREATE TABLE lineage (
+    run      BLOB PRIMARY KEY,                 -- its event comes of a write of ours
+    cause    BLOB NOT NULL,                    -- the run that wrote
+    pipeline TEXT NOT NULL,                    -- of that run
+    step     TEXT NOT NULL,
+    depth    INTEGER NOT NULL,                 -- how many writes of ours led to the event, this one included
+    heard_by TEXT NOT NULL,                    -- the pipeline that was given the event
+    event    TEXT NOT NULL                     -- its type: a write of nobody's known authorship explains one of each
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lineage_cause ON lineage (cause);
+
+-- Lanes whose pipeline wrote too often: they take nothing until then.
+CREATE TABLE fuses (
+    tenant   TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    lane     TEXT NOT NULL,
+    run      BLOB NOT NULL,                    -- the last one that was stopped
+    since    INTEGER NOT NULL,
+    until    INTEGER NOT NULL,
+    stopped  INTEGER NOT NULL,                 -- runs since then
+    PRIMARY KEY (tenant, pipeline, lane)
+) STRICT, WITHOUT ROWID;
+
+-- How many events a source sent in each hour.
+CREATE TABLE beats (
+    connection TEXT NOT NULL,
+    source     TEXT NOT NULL,
+    hour       INTEGER NOT NULL,               -- since the epoch
+    events     INTEGER NOT NULL,
+    PRIMARY KEY (connection, source, hour)
+) STRICT, WITHOUT ROWID;
+
+-- When a source was heard last, and since when it is silent.
+CREATE TABLE pulses (
+    connection TEXT NOT NULL,
+    source     TEXT NOT NULL,
+    first_at   INTEGER NOT NULL,               -- when it was first listened to
+    last_at    INTEGER,                        -- its last event
+    quiet_from INTEGER NOT NULL,               -- since then somebody has listened in vain
+    watched_at INTEGER NOT NULL,               -- when somebody listened last
+    silent_at  INTEGER,                        -- when people were told; empty while it speaks
+    PRIMARY KEY (connection, source)
+) STRICT, WITHOUT ROWID;

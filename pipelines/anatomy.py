@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.units import NOW, Amount, Duration, DurationRange, Rate, Spend, StartingPoint, TokenRange, Tokens
+from pipelines.switches import Fuse
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -52,6 +53,11 @@ class Trigger(Part):
     """From where a new pipeline reads: `now`, `oldest`, a span back (`2h`) or a time (`2026-11-24T08:00:00Z`)."""
     max_age: Duration | None = None
     """Events whose change is longer ago (`event.time`) are not run."""
+    follows: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    """Pipelines whose writes may start it; what any other pipeline wrote is no news to it."""
+    depth: Annotated[Number, Field(ge=1, le=64)] | None = None
+    """With `follows`: how many writes of ours, one after the other, may have led to its event. As many as the
+    chain of pipelines it follows has when not set; pipelines that follow each other in a circle say it."""
 
 
 class Who(Part):
@@ -219,6 +225,8 @@ class Limits(Part):
     """Events per user in any such time, e.g. `20/hour`."""
     per_key: Rate | None = None
     """Events per record in any such time, e.g. `6/day`."""
+    fuse: Fuse = Rate(100, 3600.0)
+    """Runs delivered per record in any such time, after which the record's events end `dead`: a pipeline that writes so often to one record answers itself. `off` for none."""
     at_limit: Literal["hold", "drop"] | Use | None = None
     """What happens over a limit: `hold` lets events wait, `drop` ends them over-budget (so when not set), `{use: ROUTE}` asks other models."""
 

@@ -35,6 +35,7 @@ from pipelines.anatomy import (
     Use,
     Who,
 )
+from pipelines.switches import Silence
 
 __all__ = [
     "Alerts",
@@ -122,7 +123,7 @@ class Kafka(Part):
 
 class Alerts(Part):
     """
-    Who is told when budgets run out, beside the log.
+    Who is told when budgets run out or something stands still, beside the log.
     """
 
     url: str = Field(min_length=1)
@@ -166,7 +167,9 @@ class Hub(Part):
     processes: Annotated[Number, Field(ge=1, le=64)] = 1
     """Processes of one `penstock run`, for as many cores; they share the runs at once."""
     alerts: Alerts | None = None
-    """Posts alerts of budgets and of refused credentials, signed; they are only logged when not set, and budgets counted."""
+    """Posts alerts, signed: of budgets, refused credentials, fuses and silent sources. They are only logged when not set, and budgets counted."""
+    silence: Silence = "usual"
+    """When a source that sends no events is an alert: `usual`, when some twenty fail to come that are usual at these hours of the week; a span such as `2h`, after that long; `off`, never. A connection may say otherwise."""
     otel: Otel | None = None
     """Sends spans and metrics; when not set, only where `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector."""
 
@@ -180,6 +183,8 @@ class Connection(Part):
 
     connector: Name
     """Which kind of system it is; the other keys are its settings."""
+    silence: Silence | None = None
+    """In place of `hub.silence`; a span is for all sources of the connection together."""
 
     @property
     def settings(self) -> dict[str, Any]:

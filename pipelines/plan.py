@@ -18,8 +18,9 @@ from ai import Ladder, OutputSchema, ask_hash
 from ledger.bursts import Burst
 from penstock.expressions import EvaluationError, Expression, compile_expression
 from penstock.retry import Backoff
-from penstock.units import DurationRange, StartingPoint
+from penstock.units import DurationRange, Rate, StartingPoint
 from pipelines.caching import CachePlan, cache_of
+from pipelines.chains import Chain, chain_of
 from pipelines.context import Fetch, assemble, nonce
 from pipelines.declaration import Context, Declaration, Deliver, Model, Pipeline
 from pipelines.deliveries import DeliveryPlan
@@ -67,6 +68,8 @@ class Plan:
     ask_hash: str
     cache: CachePlan | None
     """None when every event is asked."""
+    chain: Chain
+    """Whose writes may start it."""
     batch: float | None = None
     """Seconds an event may wait for a batch; None when it is asked at once."""
 
@@ -114,6 +117,14 @@ class Plan:
         The pause that ends a burst, and the longest time it may last.
         """
         return self.pipeline.trigger.settle
+
+    @property
+    def fuse(self) -> Rate | None:
+        """
+        How many of its runs may be delivered in one lane in how much time; None for any number.
+        """
+        fuse = self.pipeline.limits.fuse
+        return None if fuse == "off" else fuse
 
     @property
     def start(self) -> StartingPoint:
@@ -245,6 +256,7 @@ def compile_pipeline(declaration: Declaration, name: str, root: Path) -> Plan:
         config_hash=hashlib.sha256(f"{text}\n{asked}".encode()).hexdigest()[:32],
         ask_hash=asked,
         cache=cache_of(declaration, name, pipeline, ask_hash=asked),
+        chain=chain_of(declaration, name),
         batch=(ask.within or WITHIN[1]) if ask.mode == "batch" else None,
     )
 

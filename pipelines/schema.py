@@ -27,7 +27,8 @@ def generate(catalog: Catalog = all_connectors) -> str:
     """
     found = _tidy(Declaration.model_json_schema(by_alias=True))
     found["definitions"] = found.pop("$defs")
-    found["definitions"]["Connection"] = _connection(catalog)
+    silence = found["definitions"]["Connection"]["properties"]["silence"]
+    found["definitions"]["Connection"] = _connection(catalog, {"silence": silence})
     found["definitions"]["Ask"] |= {"oneOf": [{"required": ["model"]}, {"required": ["route"]}]}
     found["definitions"]["Section"] |= {
         "oneOf": [{"required": ["from"]}, {"required": ["fetch", "by"]}],
@@ -67,7 +68,7 @@ def _without_null(part: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **several[0]} if len(several) == 1 else {**rest, "anyOf": several}
 
 
-def _connection(catalog: Catalog) -> dict[str, Any]:
+def _connection(catalog: Catalog, ours: Mapping[str, Any]) -> dict[str, Any]:
     specs = [catalog.spec(name) for name in catalog.names()]
     words = {spec.name: f"{spec.name}: {spec.description}" for spec in specs}
     return {
@@ -75,14 +76,15 @@ def _connection(catalog: Catalog) -> dict[str, Any]:
         "description": "One configured instance of a connector; its settings are the connector's own.",
         "required": ["connector"],
         "properties": {
-            "connector": {"enum": sorted(words), "description": " ".join(words[name] for name in sorted(words))}
+            "connector": {"enum": sorted(words), "description": " ".join(words[name] for name in sorted(words))},
+            **ours,
         },
-        "allOf": [_branch(spec.name, spec.settings) for spec in specs],
+        "allOf": [_branch(spec.name, spec.settings, ours) for spec in specs],
     }
 
 
-def _branch(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {"connector": {"const": name}, **settings.get("properties", {})}
+def _branch(name: str, settings: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {"connector": {"const": name}, **dict.fromkeys(ours, True), **settings.get("properties", {})}
     return {
         "if": {"required": ["connector"], "properties": {"connector": {"const": name}}},
         "then": {**settings, "properties": fields},

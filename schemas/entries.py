@@ -290,6 +290,19 @@ class DraftEntry(Entry):
     decided_at: int | None = None
 
 
+class OriginEntry(Entry):
+    """
+    The write of ours that a run's event comes of.
+    """
+
+    run: str
+    """The run that wrote."""
+    pipeline: str
+    step: str
+    depth: int
+    """How many writes of ours led to the event, this one included."""
+
+
 class RunDetail(Entry):
     """
     Everything the ledger knows about one run.
@@ -303,6 +316,8 @@ class RunDetail(Entry):
     writes: tuple[WriteEntry, ...]
     decisions: tuple[DecisionEntry, ...] = ()
     drafts: tuple[DraftEntry, ...] = ()
+    origin: OriginEntry | None = None
+    """None when its event comes of no write of ours, as far as is known."""
 
 
 class GateEntry(Entry):

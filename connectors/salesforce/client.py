@@ -43,7 +43,7 @@ UNTIL_TOMORROW = 3600.0  # seconds until the daily limit is looked at again
 
 _LATER = {"UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "CONCURRENT_REQUESTS_LIMIT_EXCEEDED"}
 _GONE = {"NOT_FOUND", "ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID", "INVALID_ID_FIELD"}
-_AUTH = {"INVALID_SESSION_ID", "INVALID_LOGIN", "INSUFFICIENT_ACCESS", "API_DISABLED_FOR_ORG", "INVALID_AUTH"}
+_AUTH = {"INVALID_SESSION_ID", "INVALID_LOGIN", "API_DISABLED_FOR_ORG", "INVALID_AUTH"}
 _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
 
@@ -212,12 +212,13 @@ class Client:
         first = content[0] if isinstance(content, list) and content and isinstance(content[0], dict) else {}
         code = str(first.get("errorCode") or "")
         said = f"{what}: {status} {code} {self._clean(first.get('message') or '')[:200]}".rstrip()
-        if code in _LATER or status in (429, 503):
-            wait = self._wait(state.headers)
+        wait = self._wait(state.headers)
+        busy = status == 503 and (wait is not None or not write)  # else a proxy may say it, all being sent
+        if code in _LATER or status == 429 or busy:
             if code == "REQUEST_LIMIT_EXCEEDED" and wait is None:
                 wait = UNTIL_TOMORROW
             return Unavailable(said, retry_after=wait)
-        if code in _AUTH or status in (401, 403):
+        if code in _AUTH or status == 401:
             return AuthFailed(said)
         if code in _GONE or status == 404:
             return NotFound(said)

@@ -35,7 +35,7 @@ def doctor(file: Path, *, offline: bool, as_json: bool) -> int:
             findings.append(exam_ledger.server(declaration, loaded.root, offline=offline))
         if declaration.hub.bus is not None:
             findings += _bus(declaration, loaded.root, declaration.hub.bus, offline=offline)
-        findings += exam_ledger.pauses(declaration, loaded.root, offline=offline)
+        findings += exam_ledger.kept(declaration, loaded.root, offline=offline)
         findings += asyncio.run(exam_network.outside(declaration, offline=offline))
     except Invalid as error:
         findings.append(Finding(what="configuration", state="bad", says=str(error), next="penstock check"))

@@ -14,7 +14,17 @@ from rich.text import Text
 from console.cli import wording
 from console.cli.token_bars import bars
 from ledger.pairing import SHADOW
-from schemas.entries import DecisionEntry, DraftEntry, ModelCall, Receipt, Run, RunDetail, StepEntry, WriteEntry
+from schemas.entries import (
+    DecisionEntry,
+    DraftEntry,
+    ModelCall,
+    OriginEntry,
+    Receipt,
+    Run,
+    RunDetail,
+    StepEntry,
+    WriteEntry,
+)
 
 EVENT_MOST = 4_000  # characters of the event shown; --json has all of it
 
@@ -27,7 +37,7 @@ def sheet(detail: RunDetail) -> RenderableType:
 
 
 def _parts(detail: RunDetail) -> Iterator[RenderableType]:
-    yield from _head(detail.run)
+    yield from _head(detail.run, detail.origin)
     yield from _event(detail.event)
     ask = next((step for step in reversed(detail.steps) if step.kind == "ask"), None)
     if ask is not None:
@@ -44,7 +54,7 @@ def _parts(detail: RunDetail) -> Iterator[RenderableType]:
         yield from _block("writes", "\n".join(_write(write) for write in detail.writes))
 
 
-def _head(run: Run) -> Iterator[RenderableType]:
+def _head(run: Run, origin: OriginEntry | None) -> Iterator[RenderableType]:
     word = run.verdict or run.state
     yield Text.assemble(
         ("run ", "bold"),
@@ -56,6 +66,7 @@ def _head(run: Run) -> Iterator[RenderableType]:
         f"  {run.reason or ''}",
     )
     lines = [("record", run.subject), ("lane", run.lane), ("event", f"{run.event_id} of {run.source}")]
+    lines += [("comes of", _origin(origin))] if origin else []
     lines += [("why", run.error)] if run.error else []
     lines += [("failed at", run.failed_step)] if run.failed_step else []
     lines += [("newer", run.superseded_by)] if run.superseded_by else []
@@ -68,6 +79,10 @@ def _head(run: Run) -> Iterator[RenderableType]:
     for name, value in lines:
         if value:
             yield Text(wording.printable(f"  {name:<9} {value}"))
+
+
+def _origin(origin: OriginEntry) -> str:
+    return f"run {origin.run} of {origin.pipeline}, which wrote {origin.step}; depth {origin.depth}"
 
 
 def _block(title: str, body: str) -> Iterator[RenderableType]:

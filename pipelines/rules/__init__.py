@@ -5,6 +5,7 @@ What `check` proves, one module per family of rules.
 from pipelines.rules import (  # noqa: F401  # importing a family registers its rules
     answers,
     asking,
+    chains,
     context,
     delivery,
     expressions,

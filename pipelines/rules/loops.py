@@ -27,6 +27,8 @@ def changed(survey: Survey) -> Iterator[Finding]:
             action = survey.action(deliver.to)
             if action is None or not _same_system(survey, deliver.to, pipeline):
                 continue
+            if keys[-1] in (pipeline.trigger.follows or ()):
+                continue  # its depth ends it
             for name in sorted(listened & _written(deliver, action)):
                 below = (
                     (*keys, "deliver", number, "set", name)
@@ -82,15 +84,23 @@ def _edges(survey: Survey) -> dict[str, list[Edge]]:
             (number, other)
             for number, deliver in enumerate(pipeline.deliver)
             for other, listening in pipelines.items()
-            if _wakes(survey, deliver, listening)
+            if name not in (listening.trigger.follows or ()) and _wakes(survey, deliver, listening)
         ]
         for name, pipeline in pipelines.items()
     }
 
 
 def _wakes(survey: Survey, deliver: Deliver, listening: Pipeline) -> bool:
-    action, spec = survey.action(deliver.to), survey.spec(listening.trigger.connection)
-    if action is None or spec is None or spec.guarded or not _same_system(survey, deliver.to, listening):
+    spec = survey.spec(listening.trigger.connection)
+    return spec is not None and not spec.guarded and causes(survey, deliver, listening)
+
+
+def causes(survey: Survey, deliver: Deliver, listening: Pipeline) -> bool:
+    """
+    Tell whether a write causes an event that *listening* runs on, whoever recognises it.
+    """
+    action = survey.action(deliver.to)
+    if action is None or not _same_system(survey, deliver.to, listening):
         return False
     if not action.emits & set(listening.trigger.events):
         return False

@@ -16,6 +16,7 @@ import ledger as ledger_room
 from console.cli import front, streams
 from console.cli.exits import Exit
 from ledger import Ledger, NewRun, WriteIntent
+from ledger.beats import Beat
 from ledger.contract import Claim
 from ledger.returning import Failure
 from penstock.clock import SystemClock
@@ -343,6 +344,61 @@ def test_a_pipeline_is_paused_and_resumed(project: Path, capsys: pytest.CaptureF
     assert "the desk moves (" in shown[0]["paused"]["reason"]
     assert "is not paused" in twice
     assert [] == in_ledger(project, lambda book: book.pauses())
+
+
+def test_a_fuse_that_blew_shows_in_doctor(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Which pipeline, at which record, until when; and it is something to mend.
+    """
+
+    async def blow(book: Ledger) -> None:
+        claim = await book.claim(new("1"))
+        assert isinstance(claim, Claim)
+        await book.blow(claim, until=SystemClock().now_ms() + 60_000, limit="100/hour")
+        await book.finish(claim, "dead", body=BODY)
+
+    in_ledger(project, blow)
+    found = json.loads(output(capsys, ["doctor", "--offline", "--json"], code=None)[0])["findings"]
+    (fuse,) = [one for one in found if one["what"] == "fuse"]
+
+    assert fuse["state"] == "bad"
+    assert "ticket-summary wrote too often for '1' (limits.fuse) at 2" in fuse["says"]
+    assert "1 of its events ended dead" in fuse["says"]
+
+
+@pytest.mark.parametrize(
+    ("ago", "silence", "state", "says"),
+    [
+        (3.0, "2h", "bad", "silent for 3.0 h: its last event came at 2"),
+        (1.0, "2h", "ok", "and at most 2h of silence are allowed"),
+        (3.0, "usual", "ok", "; what is usual is not known yet"),
+        (3.0, "off", None, ""),
+    ],
+)
+def test_a_silent_source_shows_in_doctor(
+    project: Path, capsys: pytest.CaptureFixture[str], ago: float, silence: str, state: str | None, says: str
+) -> None:
+    """
+    How long it is silent, and what was to be expected; who speaks is told of as well.
+    """
+
+    async def listen(book: Ledger) -> None:
+        at = SystemClock().now_ms() - int(ago * 3_600_000)
+        await book.beat(
+            [Beat(connection="helpdesk", source=name, events=1, at=at) for name in ("webhook", "*")], gap=600
+        )
+
+    in_ledger(project, listen)
+    text = (project / "pipelines.yaml").read_text()
+    (project / "pipelines.yaml").write_text(
+        text.replace("connections:", f"hub: {{silence: {silence}}}\n\nconnections:", 1)
+    )
+    found = json.loads(output(capsys, ["doctor", "--offline", "--json"], code=None)[0])["findings"]
+    sources = [one for one in found if one["what"].startswith("source ")]
+
+    assert [one["state"] for one in sources] == ([] if state is None else [state])
+    assert all(says.removeprefix("and ") in one["says"] for one in sources)
+    assert [one["what"] for one in sources] in ([], ["source helpdesk" + ("/webhook" if silence == "usual" else "")])
 
 
 @pytest.mark.parametrize(

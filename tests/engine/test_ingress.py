@@ -79,6 +79,26 @@ async def _read(bus: Any) -> list[Event]:
     return [Event.from_kafka(list(m.headers), m.value) for m in messages]
 
 
+async def test_events_that_were_taken_are_heard(bus: Any) -> None:
+    """
+    Whoever listens to sources hears of events, not of handshakes, pings and forgeries.
+    """
+    heard: list[tuple[str, str, int]] = []
+    listener = type("Listener", (), {"beat": lambda _self, *what: heard.append(what)})()
+    ingress = Ingress(
+        {"desk": Source()},  # type: ignore[dict-item]
+        bus=bus,
+        clock=SystemClock(),
+        topic=lambda n: f"t.{n}",
+        told=[listener],
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(ingress.asgi), base_url="http://hub") as client:
+        for content in (b"f", b"r", b"h", b"i", b"ok"):
+            await client.post("/in/desk", content=content, headers=JSON)
+
+    assert heard == [("desk", "webhook", 2)]
+
+
 async def test_a_good_delivery_is_durable_before_202(client: httpx.AsyncClient, bus: Any) -> None:
     """
     The answer names the event ids, and they lie on the bus with our own writes marked.

@@ -19,7 +19,7 @@ from penstock.errors import Rejected
 
 
 @asynccontextmanager
-async def engine(world: Any) -> AsyncIterator[Engine]:
+async def engine(world: Any, **more: Any) -> AsyncIterator[Engine]:
     clock = SystemClock()
     bus = bus_room.open(None, partitions=machine.EMBEDDED.partitions, keep=3600.0, clock=clock)
     made = Engine(
@@ -30,6 +30,7 @@ async def engine(world: Any) -> AsyncIterator[Engine]:
         ledger=world.ledger,
         http=None,  # type: ignore[arg-type]
         clock=clock,
+        **more,
     )
     try:
         yield made
@@ -84,6 +85,25 @@ async def test_asking_who_we_are_goes_on_after_a_bug(world: Any, monkeypatch: py
         async with asyncio.timeout(10):
             while answers:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_silent_connection_is_told(
+    world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The engine listens to its sources, and people hear of one that sends nothing for too long.
+    """
+    monkeypatch.setattr(machine, "LISTEN_EVERY", 0.01)
+    monkeypatch.setattr(machine, "LOOK_EVERY", 0.01)
+    async with engine(world, silence={"desk": 0.02}) as made:
+        await made.start()
+        async with asyncio.timeout(10):
+            while "source desk is silent since" not in caplog.text:
+                await asyncio.sleep(0.01)
+        shown = (await made.metrics.text()).decode()
+
+    assert 'penstock_source_silent{connection="desk",source="*"} 1.0' in shown
+    assert 'penstock_source_quiet_seconds{connection="desk",source="*"}' in shown
 
 
 async def test_an_engine_that_never_started_stops(world: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from engine.echoes import value_hash
 from ledger.contract import WriteIntent, run_id
 from ledger.testing import beside, bury
+from penstock.clock import utc
 from tests.engine.hall import Hall
 
 SETTLE = "20s"
@@ -50,10 +51,11 @@ async def test_a_burst_is_asked_and_written_once(hall: Hall, ticket: Any) -> Non
     assert (notes(hall), hall.world.model.asked) == (["3 status+priority"], 1)
 
 
-@pytest.mark.parametrize("last", ["filtered", "own", "echo"])
+@pytest.mark.parametrize("last", ["filtered", "own", "echo", "lineage"])
 async def test_p27_what_the_trigger_does_not_want_supersedes_nobody(hall: Hall, ticket: Any, last: str) -> None:
     """
-    The last event of a burst does not match `where`, is our own, or the echo of a write: the one before it runs.
+    The last event of a burst does not match `where`, is our own, the echo of a write, or comes of one that the system
+    changed on the way: the one before it runs.
     """
     claim = await hall.ledger.claim(hall.runner("other").offer(ticket("0")))
     write = WriteIntent(connection="desk", record="35", fields={"status": value_hash("solved")}, value_hash="v")
@@ -65,6 +67,7 @@ async def test_p27_what_the_trigger_does_not_want_supersedes_nobody(hall: Hall, 
         "filtered": edited(ticket, "2", "status", status="spam"),
         "own": edited(ticket, "2", "status").model_copy(update={"actor": "4711"}),
         "echo": edited(ticket, "2", "status", status="solved"),
+        "lineage": edited(ticket, "2", "status", status="SOLVED").model_copy(update={"time": utc(hall.clock.now_ms())}),
     }[last]
     async with hall.working(settling(hall, trigger__where="event.data.status != 'spam'")):
         await hall.give(edited(ticket, "1", "priority"))
@@ -76,6 +79,30 @@ async def test_p27_what_the_trigger_does_not_want_supersedes_nobody(hall: Hall, 
         await hall.ended(_1="delivered", _2="filtered" if last == "filtered" else "own-write")
 
     assert notes(hall) == ["1 priority"]
+
+
+@pytest.mark.parametrize("settle", [None, SETTLE])
+async def test_a_chain_runs_and_stops_through_the_executor(hall: Hall, ticket: Any, settle: str | None) -> None:
+    """
+    Our own account wrote: the pipeline that follows whoever did runs, in a burst or not; the other one does not.
+    """
+    claim = await hall.ledger.claim(hall.runner("other").offer(ticket("0")))
+    write = WriteIntent(connection="desk", record="35", fields={}, value_hash="v")
+    how: Any = {"kind": "write", "action_class": "keyed", "timeout": 5.0}
+    async with hall.ledger.step(claim, "desk.note", write=write, **how) as step:
+        await step.done({"outcome": "delivered"})
+    await hall.ledger.finish(claim, "delivered")
+    changes = {"trigger__settle": settle} if settle else {}
+    follower, stranger = hall.runner(trigger__follows=["other"], **changes), hall.runner("q", **changes)
+    async with hall.working(follower, stranger):
+        await hall.give(ticket("1", actor="4711", time=utc(hall.clock.now_ms())))
+        await hall.idle()
+        await hall.passes(21)
+        await hall.ended(_1="delivered")
+    detail = await hall.ledger.detail(run_id("", "p", "https://desk.example", "1"))
+
+    assert (detail.origin.run, detail.origin.depth) == (claim.run, 1)
+    assert await hall.ends("q") == {"1": "own-write"}
 
 
 async def test_an_event_beside_an_open_write_waits_for_that_write(hall: Hall, ticket: Any) -> None:

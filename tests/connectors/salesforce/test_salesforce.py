@@ -333,7 +333,10 @@ CODES: list[tuple[int, str, type[Exception]]] = [
     (400, "UNABLE_TO_LOCK_ROW", errors.Unavailable),
     (400, "DUPLICATES_DETECTED", errors.Rejected),
     (403, "REQUEST_LIMIT_EXCEEDED", errors.Unavailable),
-    (403, "INSUFFICIENT_ACCESS", errors.AuthFailed),
+    (403, "INSUFFICIENT_ACCESS", errors.Rejected),  # of this record: it stops no other
+    (403, "API_DISABLED_FOR_ORG", errors.AuthFailed),
+    (503, "", errors.UnknownOutcome),
+    (503, "SERVER_UNAVAILABLE", errors.Unavailable),
     (404, "NOT_FOUND", errors.NotFound),
     (500, "UNKNOWN_EXCEPTION", errors.UnknownOutcome),
 ]
