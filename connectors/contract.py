@@ -231,6 +231,8 @@ class Page:
     """Called once all of it is kept: here the system is told so, if it wants to know. Tried once."""
     follow: Callable[[Call], Awaitable[None]] | None = None
     """As in `Received`: tried once, after `taken`."""
+    refused: tuple[tuple[Event, str], ...] = ()
+    """What cannot be the event it is declared to be, as one without data, and why: each becomes a dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ Ids are made of the change alone. Nothing here sees a header: what is not signed
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Self
 
 import orjson
@@ -92,13 +92,23 @@ class EventRule(Part):
     data: Mapping[Identifier, Field]
 
 
-def events_of(rule: EventRule, scope: Scope) -> Iterator[Event]:
+def events_of(rule: EventRule, scope: Scope, odd: Callable[[Exception], None] | None = None) -> Iterator[Event]:
     """
-    Yield the events *rule* finds in `scope["body"]`; raises `Rejected` when one does not fit.
+    Yield the events *rule* finds in `scope["body"]`.
+
+    One that does not fit is told to *odd*, and the others go on; without it `Rejected` is raised.
     """
     for inner in _found(rule, scope):
-        if rule.unless is None or not truth(rule.unless.when, inner):
-            yield from _event(rule, {**inner, **{name: value(formula, inner) for name, formula in rule.let.items()}})
+        if rule.unless is not None and truth(rule.unless.when, inner):
+            continue
+        try:
+            found = [*_event(rule, {**inner, **{name: value(formula, inner) for name, formula in rule.let.items()}})]
+        except (Rejected, ValueError, OverflowError) as error:
+            if odd is None:
+                raise
+            odd(error)
+        else:
+            yield from found
 
 
 def left_out(rule: EventRule, scope: Scope) -> str | None:

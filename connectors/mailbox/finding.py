@@ -74,6 +74,16 @@ class Place:
         return f"{self.validity}.{self.uid}.{self.digest}/{self.message_id}"
 
 
+def correspondent(says: Mapping[str, Any], followed: str) -> str:
+    """
+    Return who an answer to a mail goes to. Anybody can write any `From`, so a `Reply-To` that leads elsewhere could take
+    away what was said to somebody else: *followed* (`reply_to` in the settings) says which one counts.
+    """
+    sender, asked = str(says["from"]), str(says["reply_to"])
+    near = bool(sender) and asked.rpartition("@")[2] == sender.rpartition("@")[2]
+    return asked if followed == "anybody" or (followed == "domain" and near) else sender
+
+
 class Finding:
     """
     The lookups of one mailbox.
@@ -128,12 +138,12 @@ class Finding:
 
     async def _thread(self, by: str, call: Call, most: int) -> list[Record]:
         """
-        Return what else was written in the conversation, by us too, as far as whoever wrote the mail took part.
+        Return what else was written in the conversation, by us too: what whoever wrote the mail and gets the answer saw.
 
         Anybody may name any thread.
         """
         one = (await self.original(by, call.deadline)).says
-        root, party = str(one["thread"]), str(one["from"])
+        root, parties = str(one["thread"]), {str(one["from"]), correspondent(one, self._settings["reply_to"])}
         if not root:
             return []
         wanted = ["OR", "OR", "HEADER", "References", root, "HEADER", "In-Reply-To", root]
@@ -141,7 +151,7 @@ class Finding:
         places = [self._settings["folder"], self._settings["sent"]]
         found = await self._newest(places, wanted, min(NEWEST, 2 * most + 1), call)
         others = [mail for mail in found if not _same(mail, one)]
-        return [_record(mail) for mail in others if party in (mail["from"], *mail["to"], *mail["cc"])][: max(1, most)]
+        return [_record(mail) for mail in others if parties <= {mail["from"], *mail["to"], *mail["cc"]}][: max(1, most)]
 
     async def _from_sender(self, by: str, call: Call, most: int) -> list[Record]:
         address = by.strip().lower()

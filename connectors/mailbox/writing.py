@@ -16,7 +16,7 @@ from connectors.contract import Action, Call, WriteMode, Written
 from connectors.mailbox import composing, folders
 from connectors.mailbox.composing import SLOT
 from connectors.mailbox.declaration import ACTIONS
-from connectors.mailbox.finding import Original
+from connectors.mailbox.finding import Original, correspondent
 from connectors.mailbox.imap import Desk, Refused
 from connectors.mailbox.sent import Sent
 from connectors.mailbox.smtp import NOBODY, Post
@@ -101,7 +101,7 @@ class Writing:
         """
         if original["automatic"]:
             raise Rejected(f"Automatic mail is never answered: {original['automatic_why']}.")
-        to = str(original["reply_to"])
+        to = correspondent(original, self._settings["reply_to"])
         ourselves = self._address.lower()
         if not to or ourselves in {to.lower(), original["from"]} or self.ours(original["id"]):
             raise Rejected("We do not answer ourselves.")

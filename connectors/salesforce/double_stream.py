@@ -63,6 +63,8 @@ class Streaming:
     def __init__(self) -> None:
         self.refuses = False
         """Whether every token is refused, though it was just given."""
+        self.over = False
+        """Whether the token is over, until somebody signs in again."""
         self.events: list[tuple[bytes, str, bytes]] = []
         """Replay id, object and payload of every change event."""
         self.cut_after: int | None = None
@@ -128,7 +130,7 @@ class Streaming:
 
     async def _let_in(self, context: Any) -> None:
         given = dict(context.invocation_metadata())
-        if given.get("accesstoken") != TOKEN or not given.get("tenantid") or self.refuses:
+        if given.get("accesstoken") != TOKEN or not given.get("tenantid") or self.refuses or self.over:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "sfdc.platform.eventbus.grpc.service.auth.error")
 
     async def _schema(self, request: Any, context: Any) -> Any:
