@@ -51,7 +51,7 @@ def who_we_are(salesforce: Salesforce) -> Mapping[str, Any]:
         if OVER not in str(error.content):
             raise
         salesforce._refresh_session()  # noqa: SLF001  # as it does by itself after 401
-        answer = salesforce._call_salesforce("GET", url)  # noqa: SLF001
+        answer = salesforce._call_salesforce("GET", url)  # noqa: SLF001  # as above
     found = answer.json()
     return found if isinstance(found, Mapping) else {}
 
