@@ -20,6 +20,7 @@ from connectors.mailbox.finding import Original, correspondent
 from connectors.mailbox.imap import Desk, Refused
 from connectors.mailbox.sent import Sent
 from connectors.mailbox.smtp import NOBODY, Post
+from connectors.specs import made
 from penstock.clock import Clock
 from penstock.errors import AuthFailed, Fenced, NotFound, Rejected, Unavailable, UnknownOutcome
 
@@ -53,28 +54,10 @@ class Writing:
         Return every action by its name.
         """
         return {
-            "reply": self._made("reply", self._reply, self._find_sent),
-            "draft": self._made("draft", self._draft, self._find_draft),
-            "forward": self._made("forward", self._forward, self._find_sent),
+            "reply": made(ACTIONS["reply"], timeout=TIMEOUT, write=self._reply, find=self._find_sent),
+            "draft": made(ACTIONS["draft"], timeout=TIMEOUT, write=self._draft, find=self._find_draft),
+            "forward": made(ACTIONS["forward"], timeout=TIMEOUT, write=self._forward, find=self._find_sent),
         }
-
-    def _made(self, name: str, write: Any, find: Any) -> Action:
-        spec = ACTIONS[name]
-        return Action(
-            name=name,
-            description=spec.description,
-            idempotency=spec.idempotency,
-            takes=spec.takes,
-            modes=spec.modes,
-            sets=spec.sets,
-            emits=spec.emits,
-            touches=spec.touches,
-            reads=spec.reads,
-            key_lifetime=None,
-            timeout=TIMEOUT,
-            write=write,
-            find=find,
-        )
 
     def message_id(self, key: str) -> str:
         """

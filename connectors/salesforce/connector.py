@@ -35,6 +35,7 @@ from connectors.salesforce.facts import plain
 from connectors.salesforce.pubsub import Subscription
 from connectors.salesforce.queries import access, asked, who_we_are
 from connectors.settings import Settled
+from connectors.specs import made
 from penstock.clock import Clock
 from penstock.errors import AuthFailed, Crowded, EdgeError, NotFound, Rejected, Unavailable, UnknownOutcome
 from penstock.http import Http
@@ -190,7 +191,6 @@ class SalesforceConnector:
     # ---- actions ----------------------------------------------------------------------------------
 
     def _action(self, name: str) -> Action:
-        declared = self._declared.actions[name]
         verb, _, short = name.partition("_")
         object_name = self._names.get(short, "")
         writes: Mapping[str, Any] = {
@@ -199,21 +199,8 @@ class SalesforceConnector:
             "upsert": functools.partial(self._upsert, object_name),
             "note": self._note,
         }
-        return Action(
-            name=name,
-            description=declared.description,
-            idempotency=declared.idempotency,
-            takes=declared.takes,
-            modes=declared.modes,
-            sets=declared.sets,
-            emits=declared.emits,
-            touches=declared.touches,
-            reads=declared.reads,
-            key_lifetime=None,
-            timeout=TIMEOUT,
-            write=writes[verb],
-            find=self._find_note if name == "note" else None,
-        )
+        find = self._find_note if name == "note" else None
+        return made(self._declared.actions[name], timeout=TIMEOUT, write=writes[verb], find=find)
 
     async def _update(self, name: str, record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
         fields, number = self._fields(name, args), _id(record)

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from connectors.contract import Action, ActionSpec, Approval, Call, Decision, Progress, WriteMode, Written
+from connectors.contract import Action, Approval, Call, Decision, Progress, WriteMode, Written
 from connectors.slack.client import Slack
 from connectors.slack.declaration import ACTIONS
 from connectors.slack.threads import Threads, editable
 from connectors.slack.words import channel_of, escaped, in_bytes, pieces, place
+from connectors.specs import made
 from penstock.errors import NotFound, Rejected
 
 TIMEOUT = 20.0  # seconds
@@ -56,23 +57,7 @@ class Actions:
         }
 
     def _made(self, name: str, write: Any, find: Any = None, **more: Any) -> Action:
-        spec: ActionSpec = ACTIONS[name]
-        return Action(
-            name=name,
-            description=spec.description,
-            idempotency=spec.idempotency,
-            takes=spec.takes,
-            modes=spec.modes,
-            sets=spec.sets,
-            emits=spec.emits,
-            touches=spec.touches,
-            reads=spec.reads,
-            key_lifetime=None,
-            timeout=TIMEOUT,
-            write=write,
-            find=find,
-            **more,
-        )
+        return made(ACTIONS[name], timeout=TIMEOUT, write=write, find=find, **more)
 
     # ---- replies ----------------------------------------------------------------------------------
 
