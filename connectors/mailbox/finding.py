@@ -146,8 +146,8 @@ class Finding:
         root, parties = str(one["thread"]), {str(one["from"]), correspondent(one, self._settings["reply_to"])}
         if not root:
             return []
-        wanted = ["OR", "OR", "HEADER", "References", root, "HEADER", "In-Reply-To", root]
-        wanted += ["HEADER", "Message-ID", root]
+        value = folders.quoted(root)
+        wanted = f"OR OR HEADER References {value} HEADER In-Reply-To {value} HEADER Message-ID {value}"
         places = [self._settings["folder"], self._settings["sent"]]
         found = await self._newest(places, wanted, min(NEWEST, 2 * most + 1), call)
         others = [mail for mail in found if not _same(mail, one)]
@@ -157,10 +157,12 @@ class Finding:
         address = by.strip().lower()
         if "@" not in address or not address.isascii() or not address.isprintable() or set(address) & set(' "\\'):
             raise NotFound(f"{by!r} is no address")
-        found = await self._newest([self._settings["folder"]], ["FROM", address], min(NEWEST, 2 * most), call)
+        found = await self._newest(
+            [self._settings["folder"]], f"FROM {folders.quoted(address)}", min(NEWEST, 2 * most), call
+        )
         return [_record(mail) for mail in found if mail["from"] == address][: max(1, most)]
 
-    async def _newest(self, places: Sequence[str], wanted: list[str], most: int, call: Call) -> list[dict[str, Any]]:
+    async def _newest(self, places: Sequence[str], wanted: str, most: int, call: Call) -> list[dict[str, Any]]:
         def get(client: IMAPClient) -> list[Fetched]:
             mails: list[Fetched] = []
             for place in places:
@@ -168,7 +170,7 @@ class Finding:
                     folders.select(client, place)
                 except NotFound:
                     continue
-                uids = sorted(client.search(["UNDELETED", KNOWN, *wanted]))[-max(1, most) :]
+                uids = sorted(client.search(f"UNDELETED {KNOWN} {wanted}"))[-max(1, most) :]
                 mails += folders.fetch(client, uids, folders.GLANCE)
             mails.sort(key=_age, reverse=True)
             return mails[: max(1, most)]

@@ -4,6 +4,7 @@ What we write: mails that say they are automatic, named by the step's key, and f
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -89,7 +90,8 @@ class Writing:
         if not original.whole:
             raise Rejected(f"The mail is too large to be sent on: there are {folders.LARGEST} bytes at most.")
         text, named = _text(args), self._named(call)
-        raw = composing.forward(original.says, original.raw, text, sender=self._address, to=recipients, **named)
+        compose = functools.partial(composing.forward, sender=self._address, to=recipients, **named)
+        raw = await asyncio.to_thread(compose, original.says, original.raw, text)  # of megabytes
         return await self._send(raw, recipients, call, sender=self._address, counted=None)
 
     def _named(self, call: Call) -> dict[str, Any]:

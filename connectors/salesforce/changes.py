@@ -209,9 +209,7 @@ class Org:
         told = {field: change.payload.get(field) for field in fields}
         values = {field: read.get(field) for field in fields} if read else told
         gap = change.header["changeType"].startswith("GAP_")
-        changed = (
-            sorted({facts.flat(one) for one in change.changed} & set(fields)) if kind == "UPDATE" and not gap else []
-        )
+        changed = sorted(facts.named(change.changed) & set(fields)) if kind == "UPDATE" and not gap else []
         event = Event(
             id=f"{record}/created" if kind == "CREATE" else f"{record}/{number}",
             source=self.source,

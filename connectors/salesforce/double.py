@@ -24,7 +24,7 @@ from connectors.verification import Verify
 CLIENT, SECRET = "consumer-key", "consumer-secret"
 SYSTEM = (
     *("Id", "SystemModstamp", "CreatedDate", "CreatedById", "LastModifiedById", "IsDeleted"),
-    *("AccountId", "Subject", "Title"),
+    *("AccountId", "Subject", "Title", "BillingAddress", "ShippingAddress", "ShippingCity"),
 )
 NOTHING = Verify(secret="none", encoding="hex", header="x-none")  # noqa: S106  # it sends no deliveries
 

@@ -45,6 +45,7 @@ FIELDS_OF: list[dict[str, Any]] = [
     {"name": "ChangeEventHeader", "type": HEADER},
     *({"name": name, "type": ["null", "string"], "default": None} for name in FIELDS),
     {"name": "BillingAddress", "type": ["null", ADDRESS], "default": None},
+    {"name": "ShippingAddress", "type": ["null", "Address"], "default": None},
 ]
 
 
@@ -74,10 +75,17 @@ class Streaming:
         self._news: set[asyncio.Event] = set()
 
     def tell(
-        self, kind: str, record: Mapping[str, Any], fields: tuple[str, ...], *, ours: bool, ids: list[str] | None = None
+        self,
+        kind: str,
+        record: Mapping[str, Any],
+        fields: tuple[str, ...],
+        *,
+        ours: bool,
+        ids: list[str] | None = None,
+        parts: tuple[str, ...] = (),
     ) -> None:
         """
-        Put a change event onto the bus.
+        Put a change event onto the bus; *parts* are bitmaps of fields within fields.
         """
         name = next(name for name, prefix in PREFIXES.items() if record["Id"].startswith(prefix))
         names = [field["name"] for field in FIELDS_OF]
@@ -92,7 +100,7 @@ class Streaming:
             "sequenceNumber": 1,
             "commitTimestamp": int(datetime.now(UTC).timestamp() * 1000),
             "commitUser": USER if ours else SOMEBODY,
-            "changedFields": [f"0x{bits:X}"] if bits else [],
+            "changedFields": [*([f"0x{bits:X}"] if bits else []), *parts],
         }
         payload = io.BytesIO()
         values = {field: record.get(field) for field in FIELDS if field in fields or kind == "CREATE"}

@@ -28,6 +28,13 @@ def flat(name: str) -> str:
     return outer.removesuffix("Address") + inner if outer.endswith("Address") else inner
 
 
+def named(changed: Sequence[str]) -> set[str]:
+    """
+    Return every field that changed: of a part of an address or name the part and the whole.
+    """
+    return {name for one in changed for name in (flat(one), one.partition(".")[0])}
+
+
 def literal(time: datetime) -> str:
     """
     Return a time as SOQL writes it: whole seconds of UTC.

@@ -156,3 +156,17 @@ async def test_an_odd_change_holds_up_no_other(org: Org) -> None:
     assert [event.subject for event, _ in refused] == [account["Id"]]
     assert "MERGE" in refused[0][1]
     assert [event.type for event in events] == ["account.updated"]
+
+
+async def test_parts_of_a_second_address(org: Org) -> None:
+    """Avro says what an address is at the first one; parts of the second have names too, and so has the whole."""
+    wide = {"fields": ["Name", "ShippingAddress", "ShippingCity", "BillingAddress"]}
+    crm = connect(org.url, org.pubsub, objects={"Account": wide, "Contact": {"fields": ["Name"]}})
+    broad = Org(org.double, org.url, org.pubsub, crm)
+    account = org.double.made("Account", Name="Nadia Ltd")
+    cursor = await broad.start()
+    org.double.tell("UPDATE", account, ("Name",), ours=False, parts=("8-0x2", "99-0x1", "8-0xFF00"))
+    [event], _ = await broad.read(cursor, 1)
+    await crm.close()
+
+    assert event.data["changed"] == ["Name", "ShippingAddress", "ShippingCity"]
