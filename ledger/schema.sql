@@ -162,7 +162,7 @@ CREATE TABLE writes (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX writes_record ON writes (connection, record, at DESC);
 CREATE INDEX writes_run    ON writes (run, step, generation);
-CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
+CREATE INDEX writes_version ON writes (connection, version, at) WHERE version IS NOT NULL;
 
 -- Paid answers that came after their worker had lost the lane.
 CREATE TABLE answers (

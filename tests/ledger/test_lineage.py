@@ -4,10 +4,15 @@ Lineage: the writes that may have led to an event, and how deep a run is.
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import pytest
 
+import ledger
 from ledger import WriteIntent
 from ledger.lineage import Heard
+from ledger.queries import queries
 from schemas.entries import OriginEntry
 
 BODY = b'{"specversion":"1.0"}'
@@ -126,3 +131,17 @@ async def test_a_write_explains_one_event_of_a_type(book, wrote):
     assert [await book.explains_another(cause, other) for other in others] == [True, False, False, False]
     await book.adopt("q", "brief")
     assert await book.explains_another(cause, heard("cd" * 16, "brief"))
+
+
+def test_causes_are_found_by_an_index():
+    """Both ways, on SQLite, which knows nothing of what is in the tables: no look at every write of a connection."""
+    database = sqlite3.connect(":memory:")
+    database.executescript((Path(ledger.__file__).parent / "schema.sql").read_text())
+    named = {"connection": "desk", "record": "35", "since": 0, "most": 20}
+    plan = [row[3] for row in database.execute("EXPLAIN QUERY PLAN " + queries["causes"], named)]
+    database.close()
+
+    assert [step for step in plan if " w " in step] == [
+        "SEARCH w USING INDEX writes_record (connection=? AND record=?)",
+        "SEARCH w USING INDEX writes_version (connection=? AND version=? AND at>?)",
+    ]

@@ -10,7 +10,7 @@ CREATE TABLE lineage (
     event    TEXT NOT NULL                     -- its type: a write of nobody's known authorship explains one of each
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lineage_cause ON lineage (cause);
-CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
+CREATE INDEX writes_version ON writes (connection, version, at) WHERE version IS NOT NULL;
 CREATE TABLE fuses (
     tenant   TEXT NOT NULL,
     pipeline TEXT NOT NULL,
