@@ -122,6 +122,8 @@ class Lineage:
         """
         if event.actor is not None and event.actor != self._connector.acts_as:
             return False  # also before we know who we are: a person's event is not to be lost
+        if event.lumped:
+            return False  # somebody's change may be in it
         return event.type in self._caused
 
     def _emits(self, cause: Cause) -> frozenset[str]:

@@ -367,6 +367,19 @@ async def test_a_chain_is_not_lost_to_another_write_of_the_same_second(world: An
     assert sorted(str(ends[event, "b"]) for event in "23") == ["delivered", "own-write"]
 
 
+async def test_what_a_poll_lumps_together_runs(world: Any) -> None:
+    """
+    Our write and somebody's change a moment later are one event, which says neither who nor what.
+    """
+    office = Office(world, a=CREATED, b=UPDATED)
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.happened.clear()
+    lump = office.change(after=10.0, lumped=True)
+
+    assert (await office.settle(most=1))[lump.id, "b"] == "delivered"
+
+
 def _later(event: Event, seconds: float, **more: Any) -> Event:
     return event.model_copy(update={"time": event.time + timedelta(seconds=seconds)} | more)
 
