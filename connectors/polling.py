@@ -31,7 +31,7 @@ from connectors.budget import Budget, BudgetRule
 from connectors.calling import answer
 from connectors.contract import Call, Page
 from connectors.formulas import Formula, Scope, Shape, needed, render, truth, value
-from connectors.mapping import EventRule, events_of
+from connectors.mapping import EventRule, events_of, unfit
 from connectors.ordering import Order
 from connectors.part import Part, Path, Seconds, Words
 from connectors.reading import params_of
@@ -100,6 +100,10 @@ class PollRule(Part):
         Return whether a connection with *settings* is polled.
         """
         return self.when is None or truth(self.when, {"settings": settings})
+
+
+Refusal = tuple[Event, str]
+"""An event without data in place of what cannot be one, and why."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,7 +202,7 @@ class Poll:
             assert turn is not None
             body, links = await self._ask(place, turn, call)
             scope = {**self._scope(place, turn), "body": body, "links": links}
-            events, times = await self._events(scope, place)
+            events, refused, times = await self._events(scope, place)
             order.take(times)
             newest = max([newest, *times])
             if rule.cursor is not None and value(rule.cursor, scope):
@@ -210,9 +214,9 @@ class Poll:
             elif turn.anew:
                 order.anew()
             now = place.kept(rule.overlap)
-            if events or now != kept:
+            if events or refused or now != kept:
                 kept = now
-                yield Page(events=tuple(events), cursor=kept)
+                yield Page(events=tuple(events), refused=tuple(refused), cursor=kept)
             if turn is None:
                 return
         raise Unavailable(f"the poll {self.name!r} found no end after {PAGES} pages")
@@ -262,15 +266,17 @@ class Poll:
             **({} if turn.token is None else {"token": turn.token}),  # what names it is left out without one
         }
 
-    async def _events(self, scope: Scope, place: Place) -> tuple[list[Event], list[datetime]]:
+    async def _events(self, scope: Scope, place: Place) -> tuple[list[Event], list[Refusal], list[datetime]]:
         """
-        Return the events of a page, and the times of its records. Others have their turn after each record.
+        Return the events of a page, what of it can be none, and the times of its records. Others have their turn
+        after each record.
         """
         items = value(self.rule.records, scope)
         if not isinstance(items, list):
             raise Unavailable(f"The answer to the poll {self.name!r} holds no list at {self.rule.records.text!r}.")
         now = utc(self.clock.now_ms())
         found: list[Event] = []
+        refused: list[Refusal] = []
         times: list[datetime] = []
         for item in items:
             inner = {**scope, "item": item, "record": item}
@@ -284,17 +290,20 @@ class Poll:
             times.append(min(changed, now))  # a time to come would pass over what changes until then
             if state not in place.seen:
                 place.seen[state] = changed.isoformat()
-                found += self._events_of(record, inner)
+                found += self._events_of(record, state, inner, refused)
                 await asyncio.sleep(0)
-        return found, times
+        return found, refused, times
 
-    def _events_of(self, record: str, scope: Scope) -> list[Event]:
+    def _events_of(self, record: str, state: str, scope: Scope, refused: list[Refusal]) -> list[Event]:
         """
-        Return the events of one record; each that does not fit is told, and costs none of the others.
+        Return the events of one record; each that does not fit is *refused*, and costs none of the others.
         """
 
-        def odd(error: Exception) -> None:
+        def odd(error: Exception, rule: EventRule, seen: Scope) -> None:
             log.error("poll %s: an event of record %r does not fit and is not made: %s", self.name, record, error)
+            number = f"{self.name}/{state}/{len(refused)}"
+            event = unfit(rule, seen, number=number, subject=record, time=utc(self.clock.now_ms()))
+            refused.append((event, f"the poll {self.name!r} gave what is none: {error}"))
 
         if self.rule.whole is not None and not truth(self.rule.whole, scope):
             log.warning("poll %s: the system shows a part of record %r only", self.name, record)

@@ -4,18 +4,20 @@ Loop net 3: an event that comes of a write of ours starts nothing, unless its pi
 Where the system says who wrote (net 1), or the values are those we wrote (net 2), the event is ours for sure, and
 only the write is looked for. Else it is taken for ours when the system names no author, it is of a type that a write
 to its record causes, it happened while we wrote or shortly after, and changed nothing but what we wrote. Such a write
-explains one event of a type: if that was somebody's after all, the echo runs in its place, on the record as it is.
+explains one event of a type, also one that is ours for sure: if what was taken for ours was somebody's after all, the
+echo runs in its place, on the record as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from connectors.contract import Connector
 from engine.echoes import ECHO_SPAN, OPEN_MOST, OPEN_WAIT, EchoPending
 from engine.offering import offer
 from ledger.contract import Ledger
-from ledger.lineage import Cause, Heard
+from ledger.lineage import Cause, Heard, Kept
 from penstock.clock import Clock
 from pipelines.plan import Plan
 from pipelines.views import changed_fields
@@ -48,44 +50,69 @@ class Lineage:
 
         *own* says why the other nets hold it for our doing; None when they do not.
         """
-        if own is not None and not self._chain.follows:
-            return own
         if own is None and not self._may_be_ours(event):
             return None
         causes = await self._causes(event)
-        if own is None:
-            causes = [cause for cause in causes if event.type in self._emits(cause)]
-        cause = _likeliest([cause for cause in causes if _fits(cause, event, sure=own is not None)], event)
-        if cause is None:
+        fitting = self._likely(causes, event, sure=own is not None)
+        if not fitting:
             return self._unexplained(event, own)
-        heard = Heard(run=offer(self._plan, event).run, pipeline=self._plan.name, event=event.type)
+        heard = self._heard(event)
         if own is None:
-            if cause.state == "open" and (now := self._clock.now_ms()) - cause.at < OPEN_MOST:
-                raise EchoPending(f"{cause.step} is writing to this record", now + OPEN_WAIT)
-            if await self._ledger.explains_another(cause, heard):
-                return None
-        return await self._come_of(cause, heard, own)
+            await self._explain_known(event, causes)
+            kept = await self._guessed(heard, fitting)
+        else:
+            kept = await self._ledger.come_of(heard, _origins(fitting), anyway=True)
+        return None if kept is None else self._judged(kept, own)
 
-    async def _come_of(self, cause: Cause, heard: Heard, own: str | None) -> str | None:
-        depth, chain = cause.depth + 1, self._chain
-        origin = OriginEntry(run=cause.run, pipeline=cause.pipeline, step=cause.step, depth=depth)
-        await self._ledger.keep_origin(heard, origin)
-        wrote = f"{own or 'no author is known'}; run {cause.run[:8]} of {cause.pipeline} wrote {cause.step}"
-        if cause.pipeline not in chain.follows:
+    async def _guessed(self, heard: Heard, causes: Sequence[Cause]) -> Kept | None:
+        """
+        Return what an event of nobody's known authorship comes of; None when it may be anybody's.
+
+        Who follows keeps count of how deep it is all the same, else a system that tells twice of a write would never
+        let a circle end.
+        """
+        now = self._clock.now_ms()
+        ended = list(takewhile(lambda cause: cause.state != "open" or now - cause.at >= OPEN_MOST, causes))
+        kept = await self._ledger.come_of(heard, _origins(ended), anyway=False) if ended else None
+        if kept is None and len(ended) < len(causes):
+            raise EchoPending(f"{causes[len(ended)].step} is writing to this record", now + OPEN_WAIT)
+        if kept is None and self._chain.follows:
+            kept = await self._ledger.come_of(heard, _origins(causes), anyway=True)
+        return kept
+
+    async def _explain_known(self, event: Event, causes: Sequence[Cause]) -> None:
+        """
+        Find what led to the own writes that ended as such on arrival: what explains them does not explain *event*.
+        """
+        since = min(cause.began_at for cause in causes)
+        for body in await self._ledger.unexplained(self._heard(event), event.subject, since):
+            known = Event.from_json(body)
+            before = [cause for cause in causes if cause.event != (known.source, known.id)]
+            fitting = self._likely(before, known, sure=True)
+            if known.type == event.type and known.id != event.id and fitting:
+                await self._ledger.come_of(self._heard(known), _origins(fitting), anyway=True)
+
+    def _judged(self, kept: Kept, own: str | None) -> str | None:
+        chain, origin = self._chain, kept.origin
+        if own is not None and not chain.follows:
+            return own
+        wrote = f"{own or 'no author is known'}; run {origin.run[:8]} of {origin.pipeline} wrote {origin.step}"
+        somebodys = own is None and kept.beside  # as like as not: only where a circle has to end it is stopped
+        if origin.pipeline not in chain.follows and not somebodys:
             follows = f"follows {', '.join(sorted(chain.follows))}" if chain.follows else "follows no pipeline"
             return f"{wrote}, and {self._plan.name} {follows} (trigger.follows)"
-        if depth > chain.depth:
-            return f"{wrote}; {depth} writes of ours led to it, and {self._plan.name} ends at {chain.depth}"
+        if origin.depth > chain.depth and (chain.circle or not somebodys):
+            return f"{wrote}; {origin.depth} writes of ours led to it, and {self._plan.name} ends at {chain.depth}"
         return None
 
     def _unexplained(self, event: Event, own: str | None) -> str | None:
         """
         Say what becomes of an event no write is known to have led to.
         """
-        if own is None:
-            return None
+        if own is None or not self._chain.follows:
+            return own
         now = self._clock.now_ms()
-        if now - event.time.timestamp() * 1000 < ANSWER:  # what makes a record knows its id only by the answer
+        if abs(now - event.time.timestamp() * 1000) < ANSWER:  # what makes a record knows its id only by the answer
             raise EchoPending(f"{own}, and no write of ours is known that led to it", now + OPEN_WAIT)
         return f"{own}; no run of this hub is known to have written it"
 
@@ -95,6 +122,8 @@ class Lineage:
         """
         if event.actor is not None and event.actor != self._connector.acts_as:
             return False  # also before we know who we are: a person's event is not to be lost
+        if event.lumped:
+            return False  # somebody's change may be in it
         return event.type in self._caused
 
     def _emits(self, cause: Cause) -> frozenset[str]:
@@ -103,6 +132,22 @@ class Lineage:
         """
         action = self._connector.actions.get(self._chain.actions.get((cause.pipeline, cause.step), ""))
         return self._caused if action is None else action.emits
+
+    def _likely(self, causes: Sequence[Cause], event: Event, *, sure: bool) -> list[Cause]:
+        """
+        Return of several writes those that may have led to *event*: first what causes its type and tells of what
+        changed, of these the nearest.
+        """
+        at, changed = event.time.timestamp() * 1000, set(changed_fields(event))
+
+        def least(cause: Cause) -> tuple[bool, bool, float]:
+            return event.type not in self._emits(cause), not cause.fields >= changed, abs(at - cause.at)
+
+        fitting = [cause for cause in causes if _fits(cause, event, sure=sure)]
+        return sorted((cause for cause in fitting if sure or event.type in self._emits(cause)), key=least)
+
+    def _heard(self, event: Event) -> Heard:
+        return Heard(run=offer(self._plan, event).run, pipeline=self._plan.name, event=event.type)
 
     async def _causes(self, event: Event) -> list[Cause]:
         since = self._clock.now_ms() - ECHO_SPAN
@@ -123,9 +168,10 @@ def _fits(cause: Cause, event: Event, *, sure: bool) -> bool:
     return sure or cause.made or not changed or not cause.fields or cause.fields >= set(changed)
 
 
-def _likeliest(causes: Sequence[Cause], event: Event) -> Cause | None:
+def _origins(causes: Sequence[Cause]) -> list[OriginEntry]:
     """
-    Return of several writes the one that tells of what changed, and ended nearest to the event.
+    Return what comes of each of *causes*.
     """
-    at, changed = event.time.timestamp() * 1000, set(changed_fields(event))
-    return min(causes, key=lambda cause: (not cause.fields >= changed, abs(at - cause.at)), default=None)
+    return [
+        OriginEntry(run=cause.run, pipeline=cause.pipeline, step=cause.step, depth=cause.depth + 1) for cause in causes
+    ]

@@ -276,10 +276,10 @@ class Sources:
     async def _publish(self, place: Place, connector: Connector, events: Sequence[Event]) -> None:
         if not events:
             return
-        topic = self._topic(place.connection)
+        topic, polled = self._topic(place.connection), place.source.every > 0
         try:
             async with asyncio.timeout(PUBLISH):
-                await self._bus.publish([outgoing(topic, connector, event) for event in events])
+                await self._bus.publish([outgoing(topic, connector, event, polled=polled) for event in events])
         except Invalid as error:
             if len(events) == 1:
                 log.warning("source %s: event %s cannot travel: %s", place.name, events[0].id, error)

@@ -41,7 +41,7 @@ class Fuses(Protocol):
     async def delivered_lately(self, claim: Claim, count: int) -> int | None:
         """
         Return the UTC ms at which the last run but *count* - 1 of the claim's lane ended that was delivered, or
-        changed nothing; None when there were not so many.
+        changed nothing; None when there were not so many. What came back to its lane does not count.
         """
         ...
 

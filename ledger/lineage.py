@@ -6,6 +6,7 @@ Nothing is kept of events that come of no write of ours, which are nearly all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -51,6 +52,17 @@ class Heard:
     """Its type."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """
+    What a run comes of, as it is remembered.
+    """
+
+    origin: OriginEntry
+    beside: bool
+    """Whether another event of its type had come of that write before."""
+
+
 class Lineage(Protocol):
     """
     Finds causes, and remembers which run came of which.
@@ -62,14 +74,17 @@ class Lineage(Protocol):
         """
         ...
 
-    async def explains_another(self, cause: Cause, heard: Heard) -> bool:
+    async def come_of(self, heard: Heard, origins: Sequence[OriginEntry], *, anyway: bool) -> Kept | None:
         """
-        Return whether *cause* is what another event of that type comes of, as far as that pipeline heard of it.
+        Remember, once, that a run comes of the first of *origins* that no other event of that type comes of yet.
+
+        As far as that pipeline heard of it. Where all of them led to one already: of the very first with *anyway*,
+        else of none, and nothing is kept. What was found first stays; the run's own writes are one deeper.
         """
         ...
 
-    async def keep_origin(self, heard: Heard, origin: OriginEntry) -> None:
+    async def unexplained(self, heard: Heard, record: str, since: int) -> list[bytes]:
         """
-        Remember what a run comes of, once; its own writes are one deeper.
+        Return the events of *record* that ended as own writes of that pipeline since UTC ms, and come of no write yet.
         """
         ...

@@ -162,7 +162,7 @@ CREATE TABLE writes (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX writes_record ON writes (connection, record, at DESC);
 CREATE INDEX writes_run    ON writes (run, step, generation);
-CREATE INDEX writes_version ON writes (connection, version) WHERE version IS NOT NULL;
+CREATE INDEX writes_version ON writes (connection, version, at) WHERE version IS NOT NULL;
 
 -- Paid answers that came after their worker had lost the lane.
 CREATE TABLE answers (
@@ -458,7 +458,8 @@ CREATE TABLE lineage (
     step     TEXT NOT NULL,
     depth    INTEGER NOT NULL,                 -- how many writes of ours led to the event, this one included
     heard_by TEXT NOT NULL,                    -- the pipeline that was given the event
-    event    TEXT NOT NULL                     -- its type: a write of nobody's known authorship explains one of each
+    event    TEXT NOT NULL,                    -- its type: a write of nobody's known authorship explains one of each
+    beside   INTEGER NOT NULL                  -- 1: it had led to one of that type before
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lineage_cause ON lineage (cause);
 

@@ -226,7 +226,7 @@ class Limits(Part):
     per_key: Rate | None = None
     """Events per record in any such time, e.g. `6/day`."""
     fuse: Fuse = Rate(100, 3600.0)
-    """Runs delivered per record in any such time, after which the record's events end `dead`: a pipeline that writes so often to one record answers itself. `off` for none."""
+    """Runs delivered per record in any such time, after which the record's events end `dead`: a pipeline that writes so often to one record answers itself. `off` for none, as without a word where `trigger.key` is set."""
     at_limit: Literal["hold", "drop"] | Use | None = None
     """What happens over a limit: `hold` lets events wait, `drop` ends them over-budget (so when not set), `{use: ROUTE}` asks other models."""
 

@@ -23,6 +23,8 @@ class Chain:
     """Pipelines whose writes may start it."""
     depth: int = 0
     """How many writes of ours may have led to its event."""
+    circle: bool = False
+    """Whether it says so itself, as those that follow each other in a circle must."""
     written: tuple[str, ...] = ()
     """Connections to the account it listens to that some pipeline writes by."""
     actions: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -45,6 +47,7 @@ def chain_of(declaration: Declaration, name: str) -> Chain:
     return Chain(
         follows=frozenset(trigger.follows or ()),
         depth=depths(pipelines).get(name, 1) if trigger.follows else 0,
+        circle=trigger.depth is not None,
         written=tuple(sorted({connection for connection, _ in there.values()})),
         actions={step: action for step, (_, action) in there.items()},
     )

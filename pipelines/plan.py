@@ -122,9 +122,12 @@ class Plan:
     def fuse(self) -> Rate | None:
         """
         How many of its runs may be delivered in one lane in how much time; None for any number.
+
+        A lane of a hand-written key may be as wide as a customer: how often is too often there, only people know.
         """
-        fuse = self.pipeline.limits.fuse
-        return None if fuse == "off" else fuse
+        limits = self.pipeline.limits
+        unsaid = "fuse" not in limits.model_fields_set and self.trigger_key is not None
+        return None if unsaid or limits.fuse == "off" else limits.fuse
 
     @property
     def start(self) -> StartingPoint:

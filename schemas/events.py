@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 _ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "dataschema")
-_EXTENSIONS = ("partitionkey", "traceparent", "actor", "ownwrite", "depth", "tenant")
+_EXTENSIONS = ("partitionkey", "traceparent", "actor", "ownwrite", "depth", "tenant", "lumped")
 _NAMES = (*_ATTRIBUTES, *_EXTENSIONS)
 
 
@@ -56,6 +56,8 @@ class Event(BaseModel):
     depth: int = Field(default=0, ge=0, le=64)
     """How many of our own writes led to this event."""
     tenant: str | None = None
+    lumped: bool = False
+    """Whether it may stand for several changes, of several people: a poll found it, and it says neither who nor what."""
 
     @field_validator("data")
     @classmethod
@@ -136,8 +138,9 @@ class Event(BaseModel):
         held = self.__dict__
         values = {name: value for name in _NAMES if (value := held[name]) is not None}
         values["time"] = _rfc3339(self.time)
-        if not self.depth:
-            del values["depth"]
+        for name in ("depth", "lumped"):
+            if not values[name]:
+                del values[name]
         return values
 
 

@@ -1,9 +1,10 @@
 -- Lanes in which a pipeline wrote too often. Each statement runs inside a transaction of the writer thread, or of a reader.
 
 -- delivered_lately --
--- When the last but some of the runs of a lane ended that wrote, or found it written
+-- When the last but some of the runs of a lane ended that wrote, or found it written; not of those somebody sent again
 SELECT finished_at FROM runs
 WHERE tenant = :tenant AND pipeline = :pipeline AND lane = :lane AND verdict IN ('delivered', 'unchanged')
+  AND first_seq IN (0, seq)
 ORDER BY first_seq DESC LIMIT 1 OFFSET :skip;
 
 -- blow_fuse --

@@ -260,13 +260,18 @@ async def test_a_mistake_in_what_a_write_returns() -> None:
     assert ("r1", None) == (written.remote_id, written.version)
 
 
-@pytest.mark.parametrize(("oldest", "told"), [(ago(days=2), False), (ago(minutes=1), True)])
-async def test_more_changes_than_jira_shows(caplog: pytest.LogCaptureFixture, oldest: str, told: bool) -> None:
+@pytest.mark.parametrize(("before", "told"), [({"days": 2}, False), ({"minutes": 1}, True)], ids=["earlier", "now"])
+async def test_more_changes_than_jira_shows(
+    caplog: pytest.LogCaptureFixture, before: dict[str, int], told: bool
+) -> None:
     """Sixty changes of which forty came: that is told, unless those that are missing are of an earlier reading."""
     body = issues(ago(days=150))
     history = {"author": {"accountId": "a"}, "items": [{"field": "status", "fieldId": "status"}]}
     histories = [{**history, "id": str(number), "created": ago()} for number in range(39)]
-    body["issues"][0]["changelog"] = {"total": 60, "histories": [*histories, {**history, "id": "0", "created": oldest}]}
+    body["issues"][0]["changelog"] = {
+        "total": 60,
+        "histories": [*histories, {**history, "id": "0", "created": ago(**before)}],
+    }
     known = NOW - timedelta(minutes=5)
     cursor = Place(begun=known, since=known, known=known, cursor=None, seen={}).kept(0)
     await System("jira", answered(body)).read("issues", cursor)

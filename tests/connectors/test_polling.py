@@ -20,6 +20,7 @@ from connectors.polling import Place, Poll, PollRule, moment_of
 from penstock.clock import ManualClock
 from penstock.errors import NotFound, Rejected, Unavailable
 from penstock.http import Response
+from schemas.events import Event
 
 RULE = {
     "description": "Things.",
@@ -177,6 +178,24 @@ async def test_one_odd_part_costs_no_other(clock: ManualClock, caplog: pytest.Lo
     assert ["a/n1", "a/n3"] == found[:2]
     assert 3 == len(found)
     assert ["'a'"] == [entry.getMessage().split()[6] for entry in caplog.records if "does not fit" in entry.message]
+
+
+async def test_what_does_not_fit_is_refused_where_people_see_it(clock: ManualClock) -> None:
+    """It travels as an event without data, of its own type and record, and under an id of its own; and once."""
+    system, source = System(), poll(clock)
+    _, cursor = await read(source, None, system)
+    system.change("wrong", 1, name=5)
+    system.change("right", 2)
+    refused: list[tuple[Event, str]] = []
+    for _ in range(2):
+        async for page in source.read(cursor, system):  # type: ignore[arg-type]
+            refused += page.refused
+            cursor = page.cursor or cursor
+
+    ((event, why),) = refused
+    assert (event.type, event.subject, event.data) == ("thing.updated", "wrong", {})
+    assert event.id.startswith("odd/")
+    assert "the poll 'things' gave what is none" in why
 
 
 async def test_what_comes_in_part_is_told(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:

@@ -71,6 +71,33 @@ async def test_it_recovers_and_what_it_stopped_can_be_replayed(world: Any, ticke
     assert await world.ledger.fuses() == []
 
 
+async def test_what_was_replayed_blows_no_fuse(world: Any, ticket: Any) -> None:
+    """
+    Everything it stopped is replayed an hour later; the next event of a person runs.
+    """
+    runner = world.runner(limits__fuse="2/hour")
+    runs = [(await run(world, runner, ticket(number))).run for number in "12345"]
+    world.clock.ahead += 3700
+    dead = [Return(run=one.run, seq=one.seq, insist=True) for one in runs if one.verdict == "dead"]
+    assert await world.ledger.replay(dead, person="mira")
+    for number in range(3):
+        world.model.says = {"summary": f"Again {number}.", "confidence": 0.9}
+        await world.resume(runner)
+    ends = [(await world.ledger.detail(one.run)).run.verdict for one in dead]
+
+    assert ends == ["delivered"] * 3
+    assert (await run(world, runner, ticket("6"))).run.verdict == "delivered"
+
+
+def test_a_key_of_ones_own_has_no_fuse_unless_one_is_set(world: Any) -> None:
+    """
+    A customer's events may be more than a hundred an hour, and none of them is to end dead for that.
+    """
+    plans = [world.plan(trigger__key="event.data.id", **more) for more in ({}, {"limits__fuse": "9/hour"})]
+
+    assert [str(plan.fuse) for plan in plans] == ["None", "9/hour"]
+
+
 @pytest.mark.parametrize("fuse", ["off", "100/hour"])
 async def test_it_is_wide_unless_somebody_says_otherwise(world: Any, ticket: Any, fuse: str) -> None:
     """

@@ -302,3 +302,125 @@ async def test_a_person_can_run_what_was_stopped(world: Any) -> None:
     await world.resume(office.runners["p"])
 
     assert (await office.detail("2", "p")).run.verdict == "delivered"
+
+
+@pytest.mark.parametrize("known", ["actor", "values"])
+async def test_an_echo_that_is_known_leaves_no_write_for_somebody_elses_event(world: Any, known: str) -> None:
+    """
+    Its author or its values told that it is ours; what an unnamed person does next comes of no write any more.
+    """
+    office = Office(world, a=CREATED, b=UPDATED)
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.happened.clear()
+    if known == "values":
+        office.changed = ["comment"]
+        _with(office, office.change(), comment="On 1.")
+    else:
+        office.change(actor="4711")
+    world.clock.ahead += 20
+    person = office.change()
+    ends = await office.settle(most=2)
+
+    assert (ends["3", "b"], ends[person.id, "b"]) == ("own-write", "delivered")
+
+
+async def test_an_own_write_of_another_type_explains_nothing(world: Any) -> None:
+    """
+    The echo that names its author was of another type: the one that names none is still stopped.
+    """
+    office = Office(world, a=CREATED, b=BOTH)
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.happened.clear()
+    office.change(actor="4711", kind="ticket.created")
+    echo = office.change()
+
+    assert (await office.settle(most=2))[echo.id, "b"] == "own-write"
+
+
+async def test_two_writes_within_a_second_have_an_echo_each(world: Any) -> None:
+    """
+    Both are told a moment later: the second event comes of the other write.
+    """
+    office = Office(world, a=CREATED, b=CREATED, p=UPDATED)
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.happened[:] = [_later(event, 2.0) for event in office.happened]
+    ends = await office.settle(most=2)
+    origins = {(await office.detail(event, "p")).origin.pipeline for event in "23"}
+
+    assert (ends["2", "p"], ends["3", "p"], origins) == ("own-write", "own-write", {"a", "b"})
+
+
+@pytest.mark.parametrize("shift", [2.0, -0.8])
+async def test_a_chain_is_not_lost_to_another_write_of_the_same_second(world: Any, shift: float) -> None:
+    """
+    A and Q write on one event, B follows A: it runs once, whatever order the echoes are told in.
+    """
+    office = Office(world, a=CREATED, q=CREATED, b=UPDATED | {"follows": ["a"]})
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.happened[:] = [_later(event, shift, actor="4711") for event in office.happened]
+    ends = await office.settle(most=2)
+
+    assert sorted(str(ends[event, "b"]) for event in "23") == ["delivered", "own-write"]
+
+
+async def test_what_a_poll_lumps_together_runs(world: Any) -> None:
+    """
+    Our write and somebody's change a moment later are one event, which says neither who nor what.
+    """
+    office = Office(world, a=CREATED, b=UPDATED)
+    office.change(kind="ticket.created")
+    await office.settle(most=1)
+    office.happened.clear()
+    lump = office.change(after=10.0, lumped=True)
+
+    assert (await office.settle(most=1))[lump.id, "b"] == "delivered"
+
+
+def _later(event: Event, seconds: float, **more: Any) -> Event:
+    return event.model_copy(update={"time": event.time + timedelta(seconds=seconds)} | more)
+
+
+async def test_an_own_write_of_the_future_does_not_wait_for_it(world: Any) -> None:
+    """
+    The system's clock is a year ahead: no write of ours is that old, and the lane goes on.
+    """
+    office = Office(world, p=UPDATED | {"follows": ["a"]}, a=CREATED)
+    office.change(actor="4711", after=365 * 86_400.0)
+
+    assert (await office.settle())["1", "p"] == "own-write"
+
+
+async def test_a_circle_ends_where_each_write_is_told_of_twice(world: Any) -> None:
+    """
+    The second event of a write is as deep as the first: it may run, and the circle ends all the same.
+    """
+    office = Office(world, a=BOTH | {"depth": 2, "follows": ["b"]}, b=UPDATED | {"depth": 2, "follows": ["a"]})
+    tell = office._tell
+
+    async def twice(record: str, args: Any, mode: Any, call: Any) -> Any:
+        written = await tell(record, args, mode, call)
+        office.change(record)
+        return written
+
+    world.desk._write = twice
+    office.change(kind="ticket.created")
+    await office.settle(most=60)
+
+    assert office.happened == []
+
+
+async def test_a_chain_hears_a_person_right_after_it_wrote(world: Any) -> None:
+    """
+    What looks like a second echo of its own write may be anybody's: where no circle has to end, it runs.
+    """
+    office = Office(world, a=CREATED, b=UPDATED | {"follows": ["a"]})
+    office.change(kind="ticket.created")
+    await office.settle(most=3)
+    person = office.change()
+    ends = await office.settle(most=1)
+
+    assert (ends["2", "b"], ends["3", "b"], ends[person.id, "b"]) == ("delivered", "own-write", "delivered")

@@ -190,7 +190,7 @@ def event(name: str) -> Event:
         subject="35",
         time=datetime(2026, 1, 5, tzinfo=UTC),
         actor="us" if name.startswith("own") else None,
-        data={},
+        data={"changed": ["status"]} if name.startswith("changed") else {},
     )
 
 
@@ -458,3 +458,21 @@ async def test_own_writes_are_marked(office: Office) -> None:
         await until(lambda: len(office.system.told) == 2)
 
     assert [header.get("ce_ownwrite") for header in headers] == [b"actor=us", None]
+
+
+@pytest.mark.parametrize(("every", "lumped"), [(0.01, [None, "True", None]), (0, [None, None, None])])
+async def test_what_a_poll_finds_may_be_several_changes(office: Office, every: float, lumped: Any) -> None:
+    """Unless it says who or what; a stream tells of each change."""
+    office.system.changes = ["own-1", "2", "changed-3"]
+    headers: list[dict[str, bytes]] = []
+    publish = office.bus.publish
+
+    async def noted(messages: Any) -> None:
+        headers.extend(dict(message.headers) for message in messages)
+        await publish(messages)
+
+    office.bus.publish = noted  # type: ignore[method-assign]
+    async with office.working(every=every):
+        await until(lambda: len(office.system.told) == 3)
+
+    assert [header.get("ce_lumped", b"").decode() or None for header in headers] == lumped

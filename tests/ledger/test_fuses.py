@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from ledger.fuses import FUSE
+from ledger.returning import Return
 from penstock.errors import Fenced
 
 BODY = b'{"specversion":"1.0"}'
@@ -40,6 +41,23 @@ async def test_only_what_was_delivered_in_the_lane_counts(book, site, make, ran)
     await book.finish(claim, "dead", body=BODY)
 
     assert lately == [begin + 10_000, begin, None]
+
+
+async def test_what_came_back_does_not_count(book, site, make, ran):
+    """Somebody sent it again: that is no conversation with a robot."""
+    begin = site.clock.now_ms()
+    await ran("1")
+    await ran("2", "dead")
+    run = make("2", lane="k").run
+    detail = (await book.detail(run)).run
+    assert await book.replay([Return(run=run, seq=detail.seq, insist=True)], person="mira")
+    (again,) = await book.pick_up(["p"], 10)
+    await book.finish(again.claim, "delivered", body=BODY)
+    claim = await site.claim(book, make("3"))
+    lately = [await book.delivered_lately(claim, count) for count in (1, 2)]
+    await book.finish(claim, "dead", body=BODY)
+
+    assert lately == [begin, None]
 
 
 async def test_people_are_told_once_until_it_is_over(book, site, make):

@@ -37,6 +37,7 @@ EVENTS = st.builds(
     ownwrite=st.none() | TEXT,
     depth=st.integers(0, 3),
     tenant=st.none() | TEXT,
+    lumped=st.booleans(),
 )
 ATTRIBUTES = ("id", "source", "type", "subject", "partitionkey", "actor", "ownwrite", "tenant")
 
@@ -196,3 +197,17 @@ def test_a_copy_with_another_value_says_so_everywhere() -> None:
     assert event.to_data()["subject"] == event.subject
     assert copied.to_data()["ownwrite"] == "actor=1"
     assert copied != event
+
+
+def test_what_is_not_so_is_not_said() -> None:
+    """
+    Events are as short as before where nothing is to be told; what is told survives both forms.
+    """
+    event = Event.model_validate(
+        {"id": "1", "source": "s", "type": "a.b", "subject": "35", "time": "2026-01-05T00:00:00Z", "data": {}}
+    )
+    lump = event.model_copy(update={"lumped": True})
+    _key, headers, value = lump.to_kafka()
+
+    assert {"depth", "lumped"}.isdisjoint(event.to_data())
+    assert Event.from_json(lump.to_json()) == Event.from_kafka(headers, value) == lump
