@@ -9,7 +9,9 @@ digest of the fields tells two changes within one apart.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 
 TOPIC = "/data/ChangeEvents"
 PAGE = 500  # records of one query
+SOON = 2.0  # seconds a first answer may take before it is said that we wait for it
 IN_ONE = 200  # ids of one query
 SYSTEM = ("Id", "SystemModstamp", "CreatedDate", "CreatedById", "LastModifiedById", "IsDeleted")
 VERBS = {"CREATE": "created", "UPDATE": "updated", "DELETE": "deleted", "UNDELETE": "undeleted"}
@@ -87,40 +90,57 @@ class Org:
     async def streamed(self, cursor: bytes | None, call: Call, opened: Callable[[Call], Any]) -> AsyncIterator[Page]:
         """
         Yield the changes after *cursor*; when Salesforce does not know it any more, what changed since then is read.
-
-        The first page says when it begins: the first answer of the stream may take minutes, and a reading that ends
-        before it goes on from there.
         """
-        held = orjson.loads(cursor) if cursor else {"replay": None, "time": None}
-        now = utc(self.clock.now_ms())
-        since = datetime.fromisoformat(held["time"]) if held["time"] else now
-        if cursor is None:
-            yield Page(cursor=_place(None, now))
         try:
-            async for page in self._after(held["replay"], since, call, opened, new=cursor is None):
+            if cursor is None:
+                pages = self._begun(call, opened)
+            else:
+                held = orjson.loads(cursor)
+                since = datetime.fromisoformat(held["time"]) if held["time"] else utc(self.clock.now_ms())
+                pages = self._after(held["replay"], since, call, opened)
+            async for page in pages:
                 yield page
         except AuthFailed:
             self.client.forget()
             raise
 
+    async def _begun(self, call: Call, opened: Callable[[Call], Any]) -> AsyncIterator[Page]:
+        """
+        Begin now. The first answer may take minutes, as long as nothing happens: until then a page says when we
+        subscribed, from where a reading goes on that has no position yet.
+        """
+        subscription: Subscription = await opened(call)
+        now = utc(self.clock.now_ms())
+        async with contextlib.aclosing(subscription.read(None)) as batches:
+            first = asyncio.ensure_future(anext(batches))
+            try:
+                await asyncio.wait({first}, timeout=SOON)
+                if not first.done() or first.exception() is not None:
+                    yield Page(cursor=_place(None, now))
+                batch = await first
+            finally:
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+            async for page in self._pages(batch, call, {}):
+                yield page
+            async for batch in batches:
+                async for page in self._pages(batch, call, {}):
+                    yield page
+
     async def _after(
-        self, replay: str | None, since: datetime, call: Call, opened: Callable[[Call], Any], *, new: bool
+        self, replay: str | None, since: datetime, call: Call, opened: Callable[[Call], Any]
     ) -> AsyncIterator[Page]:
         try:
-            if new or replay:
-                async for page in self._subscribed(base64.b64decode(replay) if replay else None, call, opened):
-                    yield page
+            if replay:
+                subscription: Subscription = await opened(call)
+                async for batch in subscription.read(base64.b64decode(replay)):
+                    async for page in self._pages(batch, call, {}):
+                        yield page
                 return
         except Stale:
             log.warning("Salesforce does not know our position any more; reading what changed since %s", since)
         async for page in self._resynced(since, call, opened):
             yield page
-
-    async def _subscribed(self, replay: bytes | None, call: Call, opened: Callable[[Call], Any]) -> AsyncIterator[Page]:
-        subscription: Subscription = await opened(call)
-        async for batch in subscription.read(replay):
-            async for page in self._pages(batch, call, {}):
-                yield page
 
     async def _resynced(self, since: datetime, call: Call, opened: Callable[[Call], Any]) -> AsyncIterator[Page]:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,7 @@ class Subscription:
     topic: str
     _schemas: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
-    async def read(self, replay: bytes | None) -> AsyncIterator[Batch]:
+    async def read(self, replay: bytes | None) -> AsyncGenerator[Batch, None]:
         """
         Yield what comes after *replay*, or from now on; raises `Stale`, `AuthFailed` and `Unavailable`.
         """

@@ -116,8 +116,7 @@ class Org:
         return found, cursor
 
     async def start(self, source: str = "changes") -> bytes | None:
-        pages = 2 if source == "changes" else 1  # when it begins, and the first keep-alive
-        return (await self.read(None, source=source, pages=pages))[1]
+        return (await self.read(None, source=source, pages=1))[1]
 
     async def fault(self, **fault: Any) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
