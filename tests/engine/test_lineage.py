@@ -289,12 +289,14 @@ async def test_an_own_write_nobody_knows_of_ends_so(world: Any) -> None:
     assert detail.run.error == "actor=4711; no run of this hub is known to have written it"
 
 
-async def test_a_person_can_run_what_was_stopped(world: Any) -> None:
+@pytest.mark.parametrize("actor", [None, "4711"])
+async def test_a_person_can_run_what_was_stopped(world: Any, actor: str | None) -> None:
     """
-    `replay --again` is somebody's word: the event runs.
+    `replay --again` is somebody's word: the event runs, also one that bears our name.
     """
     office = Office(world, p=BOTH)
     office.change(kind="ticket.created")
+    office.actor = actor
     await office.settle()
     stopped = (await office.detail("2", "p")).run
     assert stopped.verdict == "own-write"
