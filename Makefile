@@ -5,8 +5,8 @@ PYTHON_IN := $(VENV)/bin/python
 # Written once a lock is installed: a set-up is done again only when its lock changes.
 RUNNABLE := $(VENV)/.runnable
 INSTALLED := $(VENV)/.installed
-# So many test processes at once: one more than there are cores, as some of them mostly wait.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# So many test processes at once: twice as many as there are cores, as most of them mostly wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
 # Which tests: make test TESTS=tests/bus
 TESTS ?= tests
 # Which hubs to kill and how often: make crash COMBINATION=kafka-postgres FAULTS=50 SEED=1

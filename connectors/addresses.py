@@ -8,10 +8,13 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, urljoin, urlsplit
 
-from penstock.errors import NotFound, Rejected
+from penstock.errors import NotFound, Rejected, Unavailable
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _MOST = 500  # characters of one part of a path
+_LONGEST_LINKS = 64 * 1024  # characters of a Link header
+_PARAMETER = re.compile(r'\s*;\s*([^\s=;,"<>]*)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,;"<>]*)))?')
+"""Name and value, quoted or plain. It looks at each character once or twice, whatever a system writes."""
 
 
 def names_in(record: str, patterns: Mapping[str, str]) -> dict[str, str]:
@@ -57,11 +60,23 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 
 
-_LINK = re.compile(r'<([^<>]*)>\s*;[^,]*?\brel="?([a-z]+)"?')
-
-
 def links(header: str) -> dict[str, str]:
     """
-    Return the targets of a `Link` header by their `rel`.
+    Return the targets of a `Link` header by their `rel`, in lower case: RFC 8288.
+
+    Raises `Unavailable` for one that is too long to be one: pages that it may name are not passed over.
     """
-    return {rel: url for url, rel in _LINK.findall(header)}
+    if len(header) > _LONGEST_LINKS:
+        raise Unavailable(f"The system's Link header has {len(header):,} characters; {_LONGEST_LINKS:,} are read.")
+    found: dict[str, str] = {}
+    at = 0
+    while (start := header.find("<", at)) >= 0 and (end := header.find(">", start)) >= 0:
+        at = end + 1
+        relations: str | None = None
+        while parameter := _PARAMETER.match(header, at):
+            at = parameter.end()
+            if relations is None and parameter[1].lower() == "rel":
+                relations = parameter[2] or parameter[3] or ""
+        for relation in (relations or "").lower().split():
+            found[relation] = header[start + 1 : end]
+    return found

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import connectors
-from connectors.contract import Connector, ConnectorSpec
+from connectors.contract import Connector
 from connectors.declared import DeclaredConnector
 from connectors.described import Described, Opens
 from connectors.manifest import Manifest
 from connectors.manifest_file import read_manifest
 from connectors.settings import SecretSource, Settled
+from connectors.specs import ConnectorSpec
 from penstock.clock import Clock
 from penstock.errors import Invalid
 from penstock.http import Http

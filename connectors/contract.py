@@ -231,6 +231,8 @@ class Page:
     """Called once all of it is kept: here the system is told so, if it wants to know. Tried once."""
     follow: Callable[[Call], Awaitable[None]] | None = None
     """As in `Received`: tried once, after `taken`."""
+    refused: tuple[tuple[Event, str], ...] = ()
+    """What cannot be the event it is declared to be, as one without data, and why: each becomes a dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,72 +284,6 @@ class Sample:
     body: bytes
     events: tuple[Mapping[str, Any], ...]
     """Expected attributes (a subset) per event."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookupSpec:
-    """
-    What `check` may know of a lookup.
-    """
-
-    name: str
-    description: str
-    fields: Mapping[str, JsonSchema]
-    many: bool
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionSpec:
-    """
-    What `check` may know of an action.
-    """
-
-    name: str
-    description: str
-    idempotency: ActionClass
-    takes: frozenset[Literal["text", "fields"]]
-    modes: tuple[WriteMode, ...]
-    sets: frozenset[str] | None
-    emits: frozenset[str]
-    touches: frozenset[str]
-    reads: str | None
-    steers: frozenset[str] = frozenset()
-    """Fields that decide what the system or its people do next: an answer may only choose among given values."""
-    progress: bool = False
-    approval: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSpec:
-    """
-    What people may know of a source.
-    """
-
-    name: str
-    description: str
-    every: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectorSpec:
-    """
-    A connector as the catalog knows it: everything `check`, docs and editors need, no client.
-    """
-
-    name: str
-    description: str
-    settings: JsonSchema
-    """JSON Schema of its settings in `connections`; secret ones carry `"x-secret": true`."""
-    events: Mapping[str, JsonSchema]
-    """`ticket.created` -> schema of `event.data`."""
-    lookups: Mapping[str, LookupSpec]
-    actions: Mapping[str, ActionSpec]
-    guarded: bool
-    """True when it recognises its own writes by identity or marker."""
-    delivers: bool = True
-    """Whether its system sends deliveries to us."""
-    sources: Mapping[str, SourceSpec] = field(default_factory=dict)
 
 
 @runtime_checkable

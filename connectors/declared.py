@@ -30,7 +30,7 @@ from connectors.contract import (
     Written,
 )
 from connectors.edge import Edge
-from connectors.formulas import needed, truth, value
+from connectors.formulas import Scope, needed, truth, value
 from connectors.manifest import Manifest, SampleRule
 from connectors.mapping import events_of, left_out
 from connectors.polling import Poll, spoken
@@ -162,19 +162,16 @@ class DeclaredConnector:
         """
         started = self._clock.monotonic()
         try:
-            body, headers = await self._whoami(call)
-        except AuthFailed as error:
+            who, scope = await self._whoami(call)
+        except (AuthFailed, Rejected) as error:  # who may not ask who they are may do nothing
             return Health(state="auth", detail=str(error))
         except Unavailable as error:
             there = error.retry_after is not None or isinstance(error, Crowded)
             return Health(state="degraded" if there else "down", detail=str(error))
         except EdgeError as error:
             return Health(state="degraded", detail=str(error))
-        scope = {"body": body, "headers": headers, "settings": self._settled.values}
-        who = value(self.manifest.health.acts_as, scope)
-        if not isinstance(who, str) or not who:
+        if who is None:
             return Health(state="auth", detail=f"{self.name} does not know whose credential this is.")
-        self.acts_as = who
         return Health(
             state="ok",
             detail=str(value(self.manifest.health.detail, scope) or ""),
@@ -188,9 +185,33 @@ class DeclaredConnector:
         Do nothing: its requests go over the HTTP seam.
         """
 
-    async def _whoami(self, call: Call) -> tuple[Any, dict[str, str]]:
-        response = await call.send("GET", self.manifest.health.get)
-        return answer(response, f"GET {self.manifest.health.get}", write=False), response.headers
+    async def _whoami(self, call: Call) -> tuple[str | None, Scope]:
+        """
+        Ask who we are, and remember it; return it with what was answered. None: the system does not say.
+        """
+        rule = self.manifest.health
+        response = await call.send("GET", rule.get)
+        body = answer(response, f"GET {rule.get}", write=False)
+        scope = {"body": body, "headers": response.headers, "settings": self._settled.values}
+        who = value(rule.acts_as, scope)
+        if not isinstance(who, str) or not who:
+            return None, scope
+        self.acts_as = who
+        return who, scope
+
+    async def _know_ourselves(self, name: str, call: Call) -> None:
+        """
+        Ask who we are where a write of ours is known by that: anybody may have copied our marker.
+        """
+        safe = self.manifest.actions[name].idempotency
+        if self.acts_as is not None or safe is None or safe.mine is None:
+            return
+        try:
+            who, _ = await self._whoami(call)
+        except Rejected as error:  # no record's fault
+            raise AuthFailed(str(error)) from error
+        if who is None:
+            raise AuthFailed(f"{self.name} does not know whose credential this is.")
 
     def _source(self, name: str) -> Source:
         rule = self.manifest.polls[name]
@@ -237,9 +258,12 @@ class DeclaredConnector:
         )
 
     async def _write(self, name: str, record: str, args: Mapping[str, Any], mode: WriteMode, call: Call) -> Written:
+        if mode == "replace-own":
+            await self._know_ourselves(name, call)
         return await self._writing(name, record).write(args, mode, call)
 
     async def _find(self, name: str, record: str, _mode: WriteMode, call: Call) -> Written | None:
+        await self._know_ourselves(name, call)
         return await self._writing(name, record).find(call)
 
     def _writing(self, name: str, record: str) -> Writing:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from connectors.contract import Connector, ConnectorSpec
+from connectors.contract import Connector
 from connectors.settings import Setting, Settled
+from connectors.specs import ConnectorSpec
 from penstock.clock import Clock
 from penstock.http import Http
 

@@ -33,9 +33,8 @@ REFUSED = 60.0  # seconds a refused credential is tried after the others
 EXCERPT = 200  # characters of the system's own words in our messages
 LOOKED_AT = 16 * 1024  # bytes of an error page that are read for them
 ECHOED = 12  # characters from which a credential in an answer is no chance
-_USUAL: Mapping[int, Raises] = {
+_USUAL: Mapping[int, Raises] = {  # 403 is not among them: mostly it is about one record, as of a locked issue
     401: "auth-failed",
-    403: "auth-failed",
     404: "not-found",
     408: "unavailable",
     409: "conflict",
@@ -202,8 +201,11 @@ class Edge:
         for rule in self._rules:
             if response.status in rule.status and (rule.when is None or truth(rule.when, scope)):
                 return rule.raises
-        if response.status == 403 and "retry-after" in response.headers:
+        asks_to_wait = "retry-after" in response.headers
+        if response.status == 403 and asks_to_wait:
             return "unavailable"
+        if response.status == 503 and write and not asks_to_wait:
+            return "unknown-outcome"  # a proxy says it, too, of a connection that broke behind it after all was sent
         if response.status in _USUAL:
             return _USUAL[response.status]
         if response.status >= 500:

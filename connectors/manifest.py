@@ -14,7 +14,6 @@ from pydantic import Field as Key
 from pydantic import StringConstraints, model_validator
 
 from connectors.budget import BudgetRule
-from connectors.contract import ActionSpec, ConnectorSpec, LookupSpec, SourceSpec
 from connectors.edge import Auth, ErrorRule
 from connectors.fields import schema_of
 from connectors.formulas import Formula
@@ -23,6 +22,7 @@ from connectors.part import Header, Identifier, Part, Path, Words
 from connectors.polling import PollRule
 from connectors.reading import LookupRule
 from connectors.settings import Setting, settings_schema
+from connectors.specs import ActionSpec, ConnectorSpec, LookupSpec, SourceSpec
 from connectors.verification import Verify
 from connectors.writing import ActionRule
 

@@ -7,7 +7,8 @@ Ids are made of the change alone. Nothing here sees a header: what is not signed
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 import orjson
@@ -59,6 +60,9 @@ class HashedId(Part):
     hash: Mapping[str, Formula] = Key(min_length=1)
 
 
+MOST = 512  # characters of what is told of an event that does not fit
+
+
 class LeftOut(Part):
     """
     Changes that are no events here, and why.
@@ -92,13 +96,51 @@ class EventRule(Part):
     data: Mapping[Identifier, Field]
 
 
-def events_of(rule: EventRule, scope: Scope) -> Iterator[Event]:
+Odd = Callable[[Exception, EventRule, Scope], None]
+"""Is told what does not fit, with the rule and what its formulas saw."""
+
+
+def events_of(rule: EventRule, scope: Scope, odd: Odd | None = None) -> Iterator[Event]:
     """
-    Yield the events *rule* finds in `scope["body"]`; raises `Rejected` when one does not fit.
+    Yield the events *rule* finds in `scope["body"]`.
+
+    One that does not fit is told to *odd*, and the others go on; without it `Rejected` is raised.
     """
     for inner in _found(rule, scope):
-        if rule.unless is None or not truth(rule.unless.when, inner):
-            yield from _event(rule, {**inner, **{name: value(formula, inner) for name, formula in rule.let.items()}})
+        if rule.unless is not None and truth(rule.unless.when, inner):
+            continue
+        try:
+            found = [*_event(rule, {**inner, **{name: value(formula, inner) for name, formula in rule.let.items()}})]
+        except (Rejected, ValueError, OverflowError) as error:
+            if odd is None:
+                raise
+            odd(error, rule, inner)
+        else:
+            yield from found
+
+
+def unfit(rule: EventRule, scope: Scope, *, number: str, subject: str, time: datetime) -> Event:
+    """
+    Return what does not fit as an event without data, of the type it would have, as far as that can be told.
+
+    Its id is made of *number*: that of the event itself stays free for when it fits.
+    """
+
+    def told(formula: Formula, otherwise: str) -> str:
+        try:
+            return needed(formula, scope, "it")[:MOST]
+        except (Rejected, ValueError, OverflowError):
+            return otherwise
+
+    kind = told(rule.type, "")
+    return Event(
+        id=f"odd/{hashlib.sha256(number.encode(errors='replace')).hexdigest()[:32]}",
+        source=told(rule.source, "urn:penstock:unknown"),
+        type=kind if kind in rule.types else next(iter(rule.types)),
+        subject=told(rule.subject, subject)[:MOST] or "?",
+        time=time,
+        data={},
+    )
 
 
 def left_out(rule: EventRule, scope: Scope) -> str | None:

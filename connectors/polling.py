@@ -6,13 +6,16 @@ time than one that was read before: each reading by time therefore begins `overl
 holds which states of records it has seen of that span. A system's own cursor that is not taken any more is replaced
 by the time that was kept with it: nothing is skipped in silence.
 
-Records are asked for in the order of their times. Where pages go by `token`, each page begins at the newest time that
-was seen, and a token is used only within what cannot be told apart by time: a record that changes while we read moves
-to the end and pushes others over the edge of a page, and no request finds more than a system's limit.
+Records are asked for in the order of their times, the oldest first. Where pages go by `token`, each page begins at the
+newest time that was seen, and a token is used only within what cannot be told apart by time: a record that changes
+while we read moves to the end and pushes others over the edge of a page, and no request finds more than a system's
+limit. Where they come in another order, the time that is kept stays where it was until the end of the reading: one
+that breaks off begins anew, and misses nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +31,8 @@ from connectors.budget import Budget, BudgetRule
 from connectors.calling import answer
 from connectors.contract import Call, Page
 from connectors.formulas import Formula, Scope, Shape, needed, render, truth, value
-from connectors.mapping import EventRule, events_of
+from connectors.mapping import EventRule, events_of, unfit
+from connectors.ordering import Order
 from connectors.part import Part, Path, Seconds, Words
 from connectors.reading import params_of
 from penstock.clock import Clock, utc
@@ -71,6 +75,8 @@ class PollRule(Part):
     """The system's own position behind this page: it is kept, and the next request is made with it."""
     more: Formula | None = None
     """With `cursor`: whether another page follows now."""
+    whole: Formula | None = None
+    """Whether all that belongs to an `item` came with it; that something is missing is told in the log."""
     every: Seconds = 60.0
     budget: BudgetRule | None = None
     """
@@ -94,6 +100,10 @@ class PollRule(Part):
         Return whether a connection with *settings* is polled.
         """
         return self.when is None or truth(self.when, {"settings": settings})
+
+
+Refusal = tuple[Event, str]
+"""An event without data in place of what cannot be one, and why."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,6 +156,8 @@ class Turn:
     since: datetime
     token: Any = None
     url: str | None = None
+    anew: bool = False
+    """Whether it begins at a time again, and not behind the page before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,26 +196,34 @@ class Poll:
         rule = self.rule
         turn: Turn | None = Turn(since=place.since - timedelta(seconds=rule.overlap))
         kept = place.kept(rule.overlap)
+        order = Order(slack=timedelta(seconds=rule.overlap))
+        began = newest = place.since
         for _ in range(PAGES):
             assert turn is not None
             body, links = await self._ask(place, turn, call)
             scope = {**self._scope(place, turn), "body": body, "links": links}
-            events, reached = self._events(scope, place)
+            events, refused, times = await self._events(scope, place)
+            order.take(times)
+            newest = max([newest, *times])
             if rule.cursor is not None and value(rule.cursor, scope):
                 place.cursor = needed(rule.cursor, scope, "cursor")
-            turn = self._next(turn, reached, place, scope)
+            turn = self._next(turn, max(times) if times and order.holds else None, place, scope)
+            place.since = newest if order.holds or turn is None else began
             if turn is None:
                 place.known = place.since
-            if events or place.kept(rule.overlap) != kept:
-                kept = place.kept(rule.overlap)
-                yield Page(events=tuple(events), cursor=kept)
+            elif turn.anew:
+                order.anew()
+            now = place.kept(rule.overlap)
+            if events or refused or now != kept:
+                kept = now
+                yield Page(events=tuple(events), refused=tuple(refused), cursor=kept)
             if turn is None:
                 return
         raise Unavailable(f"the poll {self.name!r} found no end after {PAGES} pages")
 
     def _next(self, turn: Turn, reached: datetime | None, place: Place, scope: Scope) -> Turn | None:
         """
-        Return what is asked for after *turn*, whose newest record is of *reached*; None at the end.
+        Return what is asked for after *turn*, all until *reached* being met; None at the end.
         """
         rule = self.rule
         if rule.more is not None:
@@ -214,7 +234,7 @@ class Poll:
         token = value(rule.token, scope) if rule.token is not None else None
         if token is None or token == "":
             return None
-        later = Turn(since=max(turn.since, reached or turn.since))
+        later = Turn(since=max(turn.since, reached or turn.since), anew=True)
         ahead = self._words(place, later) != self._words(place, Turn(since=turn.since))
         return later if ahead else Turn(since=turn.since, token=token)
 
@@ -229,7 +249,8 @@ class Poll:
                 more["json"] = body
             response = await call.send(rule.method, rule.path, params=params, **more)
         found = answer(response, f"{rule.method} {rule.path}", write=False)
-        return found, links(response.headers.get("link", ""))
+        named = any("links" in way.roots for way in (rule.next, rule.token, rule.cursor, rule.more) if way is not None)
+        return found, links(response.headers.get("link", "")) if named else {}
 
     def _words(self, place: Place, turn: Turn) -> tuple[dict[str, Any], Any]:
         scope = self._scope(place, turn)
@@ -245,31 +266,48 @@ class Poll:
             **({} if turn.token is None else {"token": turn.token}),  # what names it is left out without one
         }
 
-    def _events(self, scope: Scope, place: Place) -> tuple[list[Event], datetime | None]:
+    async def _events(self, scope: Scope, place: Place) -> tuple[list[Event], list[Refusal], list[datetime]]:
         """
-        Return the events of a page, and the time of its newest record.
+        Return the events of a page, what of it can be none, and the times of its records. Others have their turn
+        after each record.
         """
         items = value(self.rule.records, scope)
         if not isinstance(items, list):
             raise Unavailable(f"The answer to the poll {self.name!r} holds no list at {self.rule.records.text!r}.")
         now = utc(self.clock.now_ms())
         found: list[Event] = []
+        refused: list[Refusal] = []
         times: list[datetime] = []
         for item in items:
             inner = {**scope, "item": item, "record": item}
             try:
                 changed = moment_of(value(self.rule.time, inner))
-                state = f"{needed(self.rule.id, inner, 'id')}/{needed(self.rule.version, inner, 'version')}"
-                fresh = [event for rule in self.rule.events for event in events_of(rule, inner)]
+                record = needed(self.rule.id, inner, "id")
+                state = f"{record}/{needed(self.rule.version, inner, 'version')}"
             except (Rejected, ValueError, OverflowError) as error:
                 log.error("poll %s: a record does not fit and gives no event: %s", self.name, error)  # noqa: TRY400  # a record's fault, not ours
                 continue
             times.append(min(changed, now))  # a time to come would pass over what changes until then
             if state not in place.seen:
                 place.seen[state] = changed.isoformat()
-                found += fresh
-        place.since = max([place.since, *times])
-        return found, max(times, default=None)
+                found += self._events_of(record, state, inner, refused)
+                await asyncio.sleep(0)
+        return found, refused, times
+
+    def _events_of(self, record: str, state: str, scope: Scope, refused: list[Refusal]) -> list[Event]:
+        """
+        Return the events of one record; each that does not fit is *refused*, and costs none of the others.
+        """
+
+        def odd(error: Exception, rule: EventRule, seen: Scope) -> None:
+            log.error("poll %s: an event of record %r does not fit and is not made: %s", self.name, record, error)
+            number = f"{self.name}/{state}/{len(refused)}"
+            event = unfit(rule, seen, number=number, subject=record, time=utc(self.clock.now_ms()))
+            refused.append((event, f"the poll {self.name!r} gave what is none: {error}"))
+
+        if self.rule.whole is not None and not truth(self.rule.whole, scope):
+            log.warning("poll %s: the system shows a part of record %r only", self.name, record)
+        return [event for rule in self.rule.events for event in events_of(rule, scope, odd)]
 
 
 def moment_of(said: Any) -> datetime:

@@ -24,7 +24,8 @@ import pytest
 
 from connectors import catalog, open_call
 from connectors.bench import KEY, SLOT, Bench, read_on
-from connectors.contract import Connector, ConnectorSpec
+from connectors.contract import Connector
+from connectors.specs import ConnectorSpec
 from connectors.testing_bench import PRETENDED
 from connectors.testing_deliveries import DeliveriesContract
 from connectors.testing_lookups import LookupsContract

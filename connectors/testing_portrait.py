@@ -27,7 +27,7 @@ Fault = tuple[Mapping[str, Any], type[Exception]]
 """How the system fails, and what that is to us."""
 READ_FAULTS: tuple[Fault, ...] = (
     ({"kind": "status", "status": 401}, errors.AuthFailed),
-    ({"kind": "status", "status": 403}, errors.AuthFailed),
+    ({"kind": "status", "status": 403}, errors.Rejected),
     ({"kind": "status", "status": 404}, errors.NotFound),
     ({"kind": "status", "status": 409}, errors.Conflict),
     ({"kind": "status", "status": 418}, errors.Rejected),
@@ -45,7 +45,8 @@ WRITE_FAULTS: tuple[Fault, ...] = (
     ({"kind": "status", "status": 409}, errors.Conflict),
     ({"kind": "status", "status": 422}, errors.Rejected),
     ({"kind": "status", "status": 500}, errors.UnknownOutcome),
-    ({"kind": "status", "status": 503}, errors.Unavailable),
+    ({"kind": "status", "status": 503}, errors.UnknownOutcome),
+    ({"kind": "status", "status": 503, "retry_after": "1"}, errors.Unavailable),
     ({"kind": "drop-before"}, errors.UnknownOutcome),
     ({"kind": "drop-during"}, errors.UnknownOutcome),
     ({"kind": "drop-after"}, errors.UnknownOutcome),
@@ -62,6 +63,8 @@ class Portrait(ABC):
     name: ClassVar[str]
     environment: ClassVar[Mapping[str, str]]
     """Variables with the system's secrets; `HOOK` and `HOOK_OLD` sign deliveries."""
+    ours: ClassVar[tuple[str, ...]] = ("double",)
+    """The systems of this bench that we wrote ourselves."""
     credential: ClassVar[str]
     """The variable with the credential for requests."""
     lacks: ClassVar[Mapping[Need, str]] = {}

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from connectors.testing_points import EXEMPT, MISSING
 
 PROPERTY = "point"  # of a report: connector and number
 FOREIGN = "foreign"  # of a report: a system that others wrote
+OURS = "ours"  # of a report: a system that we wrote
 SUITE = "suite"  # of a report: connector and digest
 SHORT = 12  # hex digits of a digest
 
@@ -37,6 +37,7 @@ class Gathered:
     suite: str = ""
     outcomes: dict[int, list[tuple[Kept, str]]] = field(default_factory=lambda: defaultdict(list))
     foreign: set[str] = field(default_factory=set)
+    ours: set[str] = field(default_factory=set)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,12 +86,14 @@ class Gathering:
             return
         properties: list[tuple[str, Any]] = [*report.user_properties]
         foreign = {str(value) for key, value in properties if key == FOREIGN}
+        ours = {str(value) for key, value in properties if key == OURS}
         for key, value in properties:
             if key == SUITE:
                 self._found[value[0]].suite = value[1]
             if key == PROPERTY:
                 self._found[value[0]].outcomes[value[1]].append(said)
                 self._found[value[0]].foreign |= foreign if said[0] == "passed" else set()
+                self._found[value[0]].ours |= ours
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """
@@ -109,14 +112,13 @@ def judged(name: str, found: Gathered) -> Quality:
     Return the quality block that what was gathered makes.
     """
     points = {number: _state(found.outcomes.get(number, [])) for number in POINTS}
-    folder = catalog.folder(name)
     return Quality(
         connector=name,
         tier=tier_of(points),
         date=datetime.now(UTC).date().isoformat(),
         suite=found.suite,
         points=points,
-        ours=tuple(path.stem for path in sorted(Path(folder).glob("double.py"))),
+        ours=tuple(sorted(found.ours)),
         foreign=tuple(sorted(found.foreign)),
     )
 

@@ -73,6 +73,8 @@ class UpkeepContract(OnBench):
     @point(16)
     def test_ran_against_a_system_not_ours(self, record_property: Callable[[str, object], None]) -> None:
         """All of this ran against systems that we did not write."""
+        for name in self.ours:
+            record_property("ours", name)
         for name, version in self.foreign().items():
             record_property("foreign", f"{name} {version}")
         if not self.foreign():

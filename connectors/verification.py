@@ -13,8 +13,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
+
+from pydantic import model_validator
 
 from connectors.contract import Delivery
 from connectors.part import Header, Identifier, Part, Seconds
@@ -53,6 +55,27 @@ class Verify(Part):
     prefix: str = ""
     header: Header = "webhook-signature"
     timestamp: Stamp | None = None
+
+    @model_validator(mode="after")
+    def _all_of_it(self) -> Self:
+        if self.way != "hmac":
+            if self.timestamp is not None or "message" in self.model_fields_set:
+                raise ValueError(
+                    f"'message' and 'timestamp' are for `way: hmac`; {self.way!r} says itself what is signed"
+                )
+            return self
+        pieces = _PIECES.split(self.message)
+        if other := re.search(r"[{}][^{}]*\}?", "".join(pieces[::2])):
+            raise ValueError(
+                f"'message' has {other[0]!r}; it knows '{{timestamp}}', '{{method}}', '{{url}}' and '{{body}}'"
+            )
+        if "body" not in pieces[1::2]:
+            raise ValueError("'message' needs '{body}': what is not signed could be anything")
+        if ("timestamp" in pieces[1::2]) != (self.timestamp is not None):
+            raise ValueError(
+                "'timestamp' and '{timestamp}' in 'message' go together: a time that is not signed bounds nothing"
+            )
+        return self
 
 
 STANDARD = Stamp(header="webhook-timestamp", form="unix")

@@ -4,8 +4,10 @@ Actions: a write, what makes it safe to repeat, and how an earlier one is found 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal, Self
 
 from pydantic import Field as Key
@@ -19,6 +21,8 @@ from connectors.part import EventType, Header, Identifier, Part, Path, Seconds, 
 from connectors.reading import PAGE, Listing, Walk, params_of
 from penstock.errors import Rejected, UnknownOutcome
 from schemas.entries import ActionClass
+
+log = logging.getLogger(__name__)
 
 
 class Request(Part):
@@ -156,24 +160,25 @@ class Writing:
         """
         safe = self._idempotency()
         scope = self._scope(call, {})
-        marker = scope.get("marker", "")
-        item = await self._look(
-            call, scope, lambda inner: truth(safe.find, inner) if safe.find else marker in _text(safe, inner)
-        )
+        if safe.find is not None:
+            rule = safe.find
+            item = await self._look(call, scope, lambda inner: truth(rule, inner))
+        else:
+            assert safe.marker is not None
+            item = await self._look(call, scope, _marked(safe, safe.marker, scope))
         return None if item is None else self._written(self.rule.found, {**scope, "item": item}, already=True)
 
     async def _earlier(self, call: Call, scope: Scope) -> Any:
         safe = self._idempotency()
         assert safe.slot_marker is not None
-        mark = str(value(safe.slot_marker, scope))
-        return await self._look(call, scope, lambda inner: mark in _text(safe, inner))
+        return await self._look(call, scope, _marked(safe, safe.slot_marker, scope))
 
     async def _replace(self, earlier: Any, call: Call, scope: Scope) -> Written:
         safe = self._idempotency()
         inner = {**scope, "found": earlier, "item": earlier}
         assert safe.slot_marker is not None
         assert self.rule.edit is not None
-        stored = _text(safe, inner).partition(str(value(safe.slot_marker, scope)))[0]
+        stored = _text(safe, inner).rpartition(str(value(safe.slot_marker, scope)))[0]
         if _same(stored, str(scope["args"]["text"] or "")):
             return self._written(self.rule.found, inner, already=True)
         found = {f"found_{name}": text for name, text in self._returned(self.rule.found, inner).items()}
@@ -186,7 +191,7 @@ class Writing:
         async for items in walk.items():
             for item in items:
                 inner = {**scope, "item": item}
-                ours = safe.mine is None or scope["acts_as"] is None or truth(safe.mine, inner)
+                ours = safe.mine is None or truth(safe.mine, inner)
                 if ours and wanted(inner):
                     return item
         if not walk.complete:
@@ -233,8 +238,18 @@ class Writing:
         return self.rule.idempotency
 
     def _returned(self, formulas: Mapping[Any, Formula], scope: Scope) -> dict[str, str]:
-        found = {name: value(formula, scope) for name, formula in formulas.items()}
-        return {name: str(text) for name, text in found.items() if text is not None}
+        """
+        Return what the formulas give. One that does not fit gives nothing: what was written stays written.
+        """
+        found: dict[str, str] = {}
+        for name, formula in formulas.items():
+            try:
+                text = value(formula, scope)
+            except Rejected as error:
+                log.warning("action %s: %r of its answer cannot be told: %s", self.name, name, error)
+            else:
+                found |= {} if text is None else {name: str(text)}
+        return found
 
     def _written(self, formulas: Mapping[Any, Formula], scope: Scope, *, already: bool) -> Written:
         found = self._returned(formulas, scope)
@@ -247,6 +262,22 @@ def _text(safe: Idempotency, scope: Scope) -> str:
     assert safe.text is not None
     found = value(safe.text, scope)
     return found if isinstance(found, str) else ""
+
+
+def _marked(safe: Idempotency, marker: Formula, scope: Scope) -> Callable[[Scope], bool]:
+    """
+    Return what tells whether an `item` has the mark of *marker*. Of several marks in a text the last one counts, which
+    we wrote: those before it were quoted, by a model perhaps.
+    """
+    mark, other = str(value(marker, scope)), str(value(marker, {**scope, "key": "~" * 64, "slot": "~" * 64}))
+    begins = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(mark, other, strict=False)))
+
+    def marked(inner: Scope) -> bool:
+        text = _text(safe, inner)
+        at = text.rfind(begins) if begins else text.find(mark)
+        return at >= 0 and text.startswith(mark, at)
+
+    return marked
 
 
 def _same(stored: str, text: str) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from connectors import catalog, quality
-from connectors.contract import ActionSpec, ConnectorSpec, JsonSchema, LookupSpec
+from connectors.contract import JsonSchema
+from connectors.specs import ActionSpec, ConnectorSpec, LookupSpec
 from penstock.units import span
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"

@@ -248,6 +248,9 @@ class Sources:
 
     async def _take(self, place: Place, connector: Connector, page: Page) -> None:
         await self._publish(place, connector, page.events)
+        for event, why in page.refused:
+            log.warning("source %s: event %s is set aside: %s", place.name, event.id, why)
+            await self._refuse(place.connection, event, why)
         self._fail("source:after-publish")
         if page.decisions:
             await self._decide(page.decisions)

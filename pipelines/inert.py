@@ -21,7 +21,8 @@ _RULES = {
     "links": r"\](?=\((?!https?://|mailto:)|:(?!\s*(?:https?://|mailto:)))",  # that lead to no page
     "mentions": r"(?<![A-Za-z0-9_])@(?=\w)",  # an e-mail address has something before its sign
     "commands": r"(?:^|(?<=\n))[ \t>]*/(?=[A-Za-z][\w-]*(?:\s|\Z))",
-    "marks": r"\[(?=[~^]|penstock:)",  # people and notes of wikis, and our own
+    "notes": r"\[(?=[~^])",  # people and notes of wikis
+    "marks": r"penstock(?=:\S)",  # our own, whatever stands around it
 }
 """What would open something, by what it would open."""
 _OPENS = re.compile("|".join(_RULES.values()), re.IGNORECASE)

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import orjson
 
-from connectors.contract import ActionSpec, ConnectorSpec, JsonSchema, LookupSpec
+from connectors.contract import JsonSchema
 from connectors.settings import SettingError
+from connectors.specs import ActionSpec, ConnectorSpec, LookupSpec
 from penstock.errors import Invalid
 from penstock.expressions import Expression, ExpressionError, Template, compile_expression
 from pipelines.declaration import Connection, Declaration, Pipeline

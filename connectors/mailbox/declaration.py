@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.contract import ActionSpec, ConnectorSpec, JsonSchema, LookupSpec, SourceSpec
+from connectors.contract import JsonSchema
 from connectors.described import Described
 from connectors.settings import Setting, check_shapes, settings_schema
+from connectors.specs import ActionSpec, ConnectorSpec, LookupSpec, SourceSpec
 
 NAME = "mailbox"
 DESCRIPTION = "A mailbox: mails in over IMAP; replies, drafts and forwards out."
@@ -67,6 +68,11 @@ SETTINGS: Mapping[str, Setting] = {
         default="nobody",
         pattern="^(nobody|address)$",
     ),
+    "reply_to": Setting(
+        description="Whose `Reply-To` an answer follows: one in the `domain` of who wrote, that of `anybody`, `nobody`'s.",
+        default="domain",
+        pattern="^(domain|anybody|nobody)$",
+    ),
     "scan": Setting(
         description="Seconds between looks at the folder, whether the server tells of new mails or not.",
         default="60",
@@ -110,7 +116,7 @@ MAIL: Mapping[str, tuple[Any, str]] = {
         {"type": "array", "items": {"type": "object"}},
         "Its attachments: `name`, `type`, `size`, and `text` where it can be read.",
     ),
-    "reply_to": (_TEXT, "Address that an answer goes to; not always the one of who wrote it."),
+    "reply_to": (_TEXT, "Address that an answer is asked to go to; not always that of who wrote it."),
     "in_reply_to": (_MAYBE, "Message-ID of the mail it answers."),
     "automatic": (_FLAG, "Whether a machine sent it: such mail is never answered."),
     "automatic_why": (_MAYBE, "How that is known."),

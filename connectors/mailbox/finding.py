@@ -74,6 +74,16 @@ class Place:
         return f"{self.validity}.{self.uid}.{self.digest}/{self.message_id}"
 
 
+def correspondent(says: Mapping[str, Any], followed: str) -> str:
+    """
+    Return who an answer to a mail goes to. Anybody can write any `From`, so a `Reply-To` that leads elsewhere could take
+    away what was said to somebody else: *followed* (`reply_to` in the settings) says which one counts.
+    """
+    sender, asked = str(says["from"]), str(says["reply_to"])
+    near = bool(sender) and asked.rpartition("@")[2] == sender.rpartition("@")[2]
+    return asked if followed == "anybody" or (followed == "domain" and near) else sender
+
+
 class Finding:
     """
     The lookups of one mailbox.
@@ -128,29 +138,31 @@ class Finding:
 
     async def _thread(self, by: str, call: Call, most: int) -> list[Record]:
         """
-        Return what else was written in the conversation, by us too, as far as whoever wrote the mail took part.
+        Return what else was written in the conversation, by us too: what whoever wrote the mail and gets the answer saw.
 
         Anybody may name any thread.
         """
         one = (await self.original(by, call.deadline)).says
-        root, party = str(one["thread"]), str(one["from"])
+        root, parties = str(one["thread"]), {str(one["from"]), correspondent(one, self._settings["reply_to"])}
         if not root:
             return []
-        wanted = ["OR", "OR", "HEADER", "References", root, "HEADER", "In-Reply-To", root]
-        wanted += ["HEADER", "Message-ID", root]
+        value = folders.quoted(root)
+        wanted = f"OR OR HEADER References {value} HEADER In-Reply-To {value} HEADER Message-ID {value}"
         places = [self._settings["folder"], self._settings["sent"]]
         found = await self._newest(places, wanted, min(NEWEST, 2 * most + 1), call)
         others = [mail for mail in found if not _same(mail, one)]
-        return [_record(mail) for mail in others if party in (mail["from"], *mail["to"], *mail["cc"])][: max(1, most)]
+        return [_record(mail) for mail in others if parties <= {mail["from"], *mail["to"], *mail["cc"]}][: max(1, most)]
 
     async def _from_sender(self, by: str, call: Call, most: int) -> list[Record]:
         address = by.strip().lower()
         if "@" not in address or not address.isascii() or not address.isprintable() or set(address) & set(' "\\'):
             raise NotFound(f"{by!r} is no address")
-        found = await self._newest([self._settings["folder"]], ["FROM", address], min(NEWEST, 2 * most), call)
+        found = await self._newest(
+            [self._settings["folder"]], f"FROM {folders.quoted(address)}", min(NEWEST, 2 * most), call
+        )
         return [_record(mail) for mail in found if mail["from"] == address][: max(1, most)]
 
-    async def _newest(self, places: Sequence[str], wanted: list[str], most: int, call: Call) -> list[dict[str, Any]]:
+    async def _newest(self, places: Sequence[str], wanted: str, most: int, call: Call) -> list[dict[str, Any]]:
         def get(client: IMAPClient) -> list[Fetched]:
             mails: list[Fetched] = []
             for place in places:
@@ -158,7 +170,7 @@ class Finding:
                     folders.select(client, place)
                 except NotFound:
                     continue
-                uids = sorted(client.search(["UNDELETED", KNOWN, *wanted]))[-max(1, most) :]
+                uids = sorted(client.search(f"UNDELETED {KNOWN} {wanted}"))[-max(1, most) :]
                 mails += folders.fetch(client, uids, folders.GLANCE)
             mails.sort(key=_age, reverse=True)
             return mails[: max(1, most)]

@@ -14,11 +14,15 @@ from typing import Any
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
+from connectors.mailbox.imap import for_now
 from penstock.errors import NotFound
 
 LARGEST = 8 * 1024 * 1024  # bytes of one mail that are fetched
 GLANCE = 256 * 1024  # bytes of one mail among many
+NEAR = 500  # numbers around a mail that its server does not give, among which others are looked for
+TRIED = 3  # of them
 FOLDERS = 40  # that are looked through for a mail that was moved
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]", re.IGNORECASE)
 
 
@@ -71,22 +75,47 @@ def fetch(client: IMAPClient, uids: Sequence[int], most: int = LARGEST) -> list[
 
 def fetch_each(client: IMAPClient, uids: Sequence[int]) -> list[Fetched]:
     """
-    Return them, also when the server cannot give one of them: that one is empty.
+    Return them, also when the server cannot give one of them, though it gives others: that one is empty.
     """
     with contextlib.suppress(IMAPClientError):
         found = {mail.uid: mail for mail in fetch(client, uids)}
         if len(found) == len(uids):
             return list(found.values())
     each: list[Fetched] = []
+    odd: list[int] = []
     for uid in uids:
         try:
             each += fetch(client, [uid])
         except IMAPClientAbortError:
             raise
-        except IMAPClientError:
+        except IMAPClientError as error:
+            if for_now(str(error)):
+                raise
             if client.search(["UID", str(uid)]):  # it is there, and its server does not give it
-                each.append(Fetched(uid=uid, raw=b"", whole=False, came=None))
-    return each
+                odd.append(uid)
+    if odd and not each:
+        _gives_others(client, odd)
+    each += [Fetched(uid=uid, raw=b"", whole=False, came=None) for uid in odd]
+    return sorted(each, key=lambda mail: mail.uid)
+
+
+def _gives_others(client: IMAPClient, uids: Sequence[int]) -> None:
+    """
+    Raise `IMAPClientError` when the server gives no mail beside *uids* either: then it is to blame, and not a mail.
+    """
+    near = client.search(["UID", f"{max(1, uids[0] - NEAR)}:{uids[-1] + NEAR}"])
+    others = sorted(set(near) - set(uids), key=lambda one: abs(one - uids[0]))[:TRIED]
+    for number, uid in enumerate(others, 1):
+        try:
+            client.fetch([uid], ["BODY.PEEK[]<0.1>"])
+            return
+        except IMAPClientAbortError:
+            raise
+        except IMAPClientError:
+            if number == len(others):
+                raise
+    if len(uids) > 1:
+        raise IMAPClientError("the server gives no mail of this folder")
 
 
 def _fetched(uid: int, data: dict[bytes, Any], most: int) -> Fetched:
@@ -118,7 +147,14 @@ def with_header(client: IMAPClient, name: str, text: str) -> list[int]:
     """
     Return the UIDs of mails whose header *name* holds *text*, in order; without those that wait to be expunged.
     """
-    return sorted(client.search(["UNDELETED", "HEADER", name, text]))
+    return sorted(client.search(f"UNDELETED HEADER {name} {quoted(text)}"))
+
+
+def quoted(text: str) -> str:
+    """
+    Return *text* as a value of a search; imapclient leaves some that are no atoms as they are: `a(b`, `a{9}`.
+    """
+    return '"' + _CONTROL.sub("", text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def append(client: IMAPClient, folder: str, raw: bytes, *, flags: Sequence[bytes], at: datetime) -> int | None:

@@ -26,6 +26,8 @@ PARTS = 400  # of one mail
 DEPTH = 30  # levels of parts
 HEADER = 2_000  # characters of one header
 OUTLINE = 16 * 1024  # bytes of headers that are read of a mail that could not be
+HEAD = 256 * 1024  # bytes of headers that are read
+SAID = 20  # headers behind those that say who sent it
 PAGES = 30  # of a PDF
 REFERENCES = 40  # Message-IDs besides the first, which the thread is known by
 _BOUNDARY = re.compile(rb"boundary\s*=", re.IGNORECASE)
@@ -44,7 +46,15 @@ _TRICKS = re.compile(r"punycode|idna|(raw.?)?unicode.?escape", re.IGNORECASE)
 """Codecs of Python's that are no charsets; some take the square of the time."""
 _SPACE = re.compile(r"[ \t\u00a0]+")
 _LINES = re.compile(r"\n{3,}")
-_MACHINES = re.compile(r"^(mailer-daemon|postmaster|no-?reply|do-?not-?reply|bounces?)([+@.-]|$)", re.IGNORECASE)
+_MACHINES = re.compile(
+    r"^(mailer[._-]?daemon|postmaster|no[._-]?reply|do[._-]?not[._-]?reply|bounces?)([+@._-]|$)", re.IGNORECASE
+)
+ROBOTS = ("list-id", "list-unsubscribe", "list-post", "x-auto-response-suppress", "x-autoreply", "x-autorespond")
+"""Headers that only machines write."""
+_SAYS_SO = re.compile(
+    rb"^(?:auto-submitted|return-path|precedence|content-type|%s):[^\r\n]{0,200}" % "|".join(ROBOTS).encode(),
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def read(raw: bytes, *, whole: bool = True, attached: bool = True) -> dict[str, Any]:
@@ -69,13 +79,24 @@ def outline(raw: bytes, problem: str) -> dict[str, Any]:
     Return what the first headers say of a mail that could not be read. Never raises.
     """
     try:
-        found = envelope(_headers(raw, OUTLINE))
+        found = envelope(_headers(_outlined(raw), 2 * OUTLINE))
     except Exception:  # noqa: BLE001  # whatever it is: one mail must not hold up the others
         found = envelope(Message())
     return {**found, "text": "", "quoted": "", "attachments": [], "problem": problem}
 
 
-def _headers(raw: bytes, most: int = 256 * 1024) -> Message:
+def _outlined(raw: bytes) -> bytes:
+    """
+    Return the first headers of a mail, and of those behind them what says that a machine sent it.
+    """
+    head = re.split(rb"\r?\n\r?\n", raw[:HEAD], maxsplit=1)[0]
+    if len(head) <= OUTLINE:
+        return head
+    first = head[:OUTLINE].rpartition(b"\n")[0].rstrip(b"\r") or head[:OUTLINE]
+    return b"\r\n".join([first, *_SAYS_SO.findall(head, len(first))[:SAID]])
+
+
+def _headers(raw: bytes, most: int = HEAD) -> Message:
     head = re.split(rb"\r?\n\r?\n", raw[:most], maxsplit=1)[0]
     return BytesParser(policy=email.policy.compat32).parsebytes(head + b"\r\n\r\n", headersonly=True)
 
@@ -159,14 +180,7 @@ def automatic(message: Message, sender: str) -> str | None:
         return f"Auto-Submitted: {said[:60]}"
     if _header(message, "return-path") == "<>":
         return "Return-Path: <>"
-    for name in (
-        "list-id",
-        "list-unsubscribe",
-        "list-post",
-        "x-auto-response-suppress",
-        "x-autoreply",
-        "x-autorespond",
-    ):
+    for name in ROBOTS:
         if message.get(name) is not None:
             return name.title()
     precedence = _header(message, "precedence").lower()

@@ -18,7 +18,9 @@ from connectors.mailbox.letters import outline
 
 WITHIN = 10.0  # seconds for one mail
 MOST = 500  # mails of one process
-LARGEST = 4 * 1024 * 1024  # bytes of what is told of one
+LARGEST = 16 * 1024 * 1024  # bytes of what is told of one: 680,000 characters of text, of 12 bytes each at worst
+ENDING = 5.0  # seconds a process may take to go that was killed
+CHUNK = 64 * 1024  # bytes
 TRUNCATED, ATTACHED = 1, 2
 """What a frame says of its mail: only its beginning is there; its attachments are to be read as well."""
 
@@ -109,9 +111,13 @@ class Reader:
             return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(ENDING):
+                while process.stdout is not None and await process.stdout.read(CHUNK):
+                    pass  # while something is left unread, the end of the process is not noticed
+                await process.wait()
 
     async def close(self) -> None:
         """

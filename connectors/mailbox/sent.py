@@ -16,6 +16,7 @@ from email.utils import getaddresses
 from typing import Literal
 
 from imapclient import IMAPClient
+from imapclient.datetime_util import format_criteria_date
 
 from connectors.mailbox import folders
 from connectors.mailbox.composing import RUN
@@ -140,8 +141,9 @@ def _replies(client: IMAPClient, to: str, *, before: int, but: str, now: datetim
 
     Servers search by days of their own time, and for parts of addresses: both are looked at closely here.
     """
-    since = (now - 2 * DAY).date()
-    found = [uid for uid in client.search(["UNDELETED", "SINCE", since, "TO", to, "HEADER", RUN, ""]) if uid < before]
+    since = format_criteria_date((now - 2 * DAY).date()).decode()
+    wanted = f'UNDELETED SINCE {since} TO {folders.quoted(to)} HEADER {RUN} ""'
+    found = [uid for uid in client.search(wanted) if uid < before]
     count = 0
     for data in client.fetch(found[-LOOKED_AT:], [_HEADERS, "INTERNALDATE"]).values() if found else ():
         message = BytesHeaderParser().parsebytes(next((raw for name, raw in data.items() if b"HEADER" in name), b""))

@@ -4,6 +4,7 @@ What we write: mails that say they are automatic, named by the step's key, and f
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,10 +17,11 @@ from connectors.contract import Action, Call, WriteMode, Written
 from connectors.mailbox import composing, folders
 from connectors.mailbox.composing import SLOT
 from connectors.mailbox.declaration import ACTIONS
-from connectors.mailbox.finding import Original
+from connectors.mailbox.finding import Original, correspondent
 from connectors.mailbox.imap import Desk, Refused
 from connectors.mailbox.sent import Sent
 from connectors.mailbox.smtp import NOBODY, Post
+from connectors.specs import made
 from penstock.clock import Clock
 from penstock.errors import AuthFailed, Fenced, NotFound, Rejected, Unavailable, UnknownOutcome
 
@@ -53,28 +55,10 @@ class Writing:
         Return every action by its name.
         """
         return {
-            "reply": self._made("reply", self._reply, self._find_sent),
-            "draft": self._made("draft", self._draft, self._find_draft),
-            "forward": self._made("forward", self._forward, self._find_sent),
+            "reply": made(ACTIONS["reply"], timeout=TIMEOUT, write=self._reply, find=self._find_sent),
+            "draft": made(ACTIONS["draft"], timeout=TIMEOUT, write=self._draft, find=self._find_draft),
+            "forward": made(ACTIONS["forward"], timeout=TIMEOUT, write=self._forward, find=self._find_sent),
         }
-
-    def _made(self, name: str, write: Any, find: Any) -> Action:
-        spec = ACTIONS[name]
-        return Action(
-            name=name,
-            description=spec.description,
-            idempotency=spec.idempotency,
-            takes=spec.takes,
-            modes=spec.modes,
-            sets=spec.sets,
-            emits=spec.emits,
-            touches=spec.touches,
-            reads=spec.reads,
-            key_lifetime=None,
-            timeout=TIMEOUT,
-            write=write,
-            find=find,
-        )
 
     def message_id(self, key: str) -> str:
         """
@@ -106,7 +90,8 @@ class Writing:
         if not original.whole:
             raise Rejected(f"The mail is too large to be sent on: there are {folders.LARGEST} bytes at most.")
         text, named = _text(args), self._named(call)
-        raw = composing.forward(original.says, original.raw, text, sender=self._address, to=recipients, **named)
+        compose = functools.partial(composing.forward, sender=self._address, to=recipients, **named)
+        raw = await asyncio.to_thread(compose, original.says, original.raw, text)  # of megabytes
         return await self._send(raw, recipients, call, sender=self._address, counted=None)
 
     def _named(self, call: Call) -> dict[str, Any]:
@@ -118,7 +103,7 @@ class Writing:
         """
         if original["automatic"]:
             raise Rejected(f"Automatic mail is never answered: {original['automatic_why']}.")
-        to = str(original["reply_to"])
+        to = correspondent(original, self._settings["reply_to"])
         ourselves = self._address.lower()
         if not to or ourselves in {to.lower(), original["from"]} or self.ours(original["id"]):
             raise Rejected("We do not answer ourselves.")

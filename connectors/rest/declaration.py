@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectors.contract import ConnectorSpec
 from connectors.described import Described
 from connectors.manifest import Manifest
 from connectors.rest import reaching
 from connectors.settings import Setting, SettingError, check_shapes, settings_schema
+from connectors.specs import ConnectorSpec
 
 NAME = "rest"
 DESCRIPTION = "Any system that speaks HTTP and JSON, described where its connection is."

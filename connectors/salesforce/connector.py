@@ -28,11 +28,14 @@ from connectors.contract import (
     WriteMode,
     Written,
 )
-from connectors.salesforce.changes import TOPIC, Org, _plain
+from connectors.salesforce.changes import TOPIC, Org
 from connectors.salesforce.client import Client
 from connectors.salesforce.declaration import spec, word
+from connectors.salesforce.facts import plain
 from connectors.salesforce.pubsub import Subscription
+from connectors.salesforce.queries import access, asked, who_we_are
 from connectors.settings import Settled
+from connectors.specs import made
 from penstock.clock import Clock
 from penstock.errors import AuthFailed, Crowded, EdgeError, NotFound, Rejected, Unavailable, UnknownOutcome
 from penstock.http import Http
@@ -106,7 +109,7 @@ class SalesforceConnector:
         """
         started = self._clock.monotonic()
         try:
-            who = await self._client.ask(_who, call, what="userinfo")
+            who = await self._client.ask(who_we_are, call, what="userinfo")
         except AuthFailed as error:
             return Health(state="auth", detail=str(error))
         except Unavailable as error:
@@ -136,7 +139,7 @@ class SalesforceConnector:
             yield page
 
     async def _subscription(self, call: Call) -> Subscription:
-        who, token, instance = await self._client.ask(_access, call, what="userinfo")
+        who, token, instance = await self._client.ask(access, call, what="userinfo")
         return Subscription(
             target=self._settings["pubsub"],
             token=token,
@@ -172,7 +175,7 @@ class SalesforceConnector:
             raise NotFound(f"there is no {name} {by!r}")
         record = answer["records"][0]
         found = {"id": record["Id"], "modified": record["SystemModstamp"]}
-        return [found | {field: _plain(record.get(field)) for field in fields}]
+        return [found | {field: plain(record.get(field)) for field in fields}]
 
     async def _queried(self, rule: Mapping[str, Any], by: str, call: Call, most: int) -> list[Record]:
         columns = ", ".join(dict.fromkeys(rule["fields"].values()))
@@ -182,18 +185,12 @@ class SalesforceConnector:
             f"ORDER BY {newest} DESC LIMIT {min(max(1, most), MOST)}",
             by,
         )
-        answer = await self._client.ask(
-            lambda salesforce: salesforce.query(query), call, what=f"query {rule['object']}"
-        )
-        return [
-            {ours: _plain(_at(record, theirs)) for ours, theirs in rule["fields"].items()}
-            for record in answer["records"]
-        ]
+        found = await asked(self._client, query, call, what=f"query {rule['object']}")
+        return [{ours: plain(_at(record, theirs)) for ours, theirs in rule["fields"].items()} for record in found]
 
     # ---- actions ----------------------------------------------------------------------------------
 
     def _action(self, name: str) -> Action:
-        declared = self._declared.actions[name]
         verb, _, short = name.partition("_")
         object_name = self._names.get(short, "")
         writes: Mapping[str, Any] = {
@@ -202,21 +199,8 @@ class SalesforceConnector:
             "upsert": functools.partial(self._upsert, object_name),
             "note": self._note,
         }
-        return Action(
-            name=name,
-            description=declared.description,
-            idempotency=declared.idempotency,
-            takes=declared.takes,
-            modes=declared.modes,
-            sets=declared.sets,
-            emits=declared.emits,
-            touches=declared.touches,
-            reads=declared.reads,
-            key_lifetime=None,
-            timeout=TIMEOUT,
-            write=writes[verb],
-            find=self._find_note if name == "note" else None,
-        )
+        find = self._find_note if name == "note" else None
+        return made(self._declared.actions[name], timeout=TIMEOUT, write=writes[verb], find=find)
 
     async def _update(self, name: str, record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
         fields, number = self._fields(name, args), _id(record)
@@ -294,7 +278,7 @@ class SalesforceConnector:
 
     async def _we(self, call: Call) -> str:
         if self.acts_as is None:
-            who = await self._client.ask(_who, call, what="userinfo")
+            who = await self._client.ask(who_we_are, call, what="userinfo")
             self.acts_as = str(who.get("user_id") or "") or None
         if self.acts_as is None:
             raise Unavailable("userinfo: Salesforce does not say who we are")
@@ -318,20 +302,6 @@ def open(settled: Settled, *, http: Http, clock: Clock) -> SalesforceConnector: 
     """
     del http
     return SalesforceConnector(settled, clock)
-
-
-def _who(salesforce: Salesforce) -> Mapping[str, Any]:
-    url = f"https://{salesforce.sf_instance}/services/oauth2/userinfo"
-    found = salesforce._call_salesforce("GET", url).json()  # noqa: SLF001  # it has no public way to this address
-    return found if isinstance(found, Mapping) else {}
-
-
-def _access(salesforce: Salesforce) -> tuple[Mapping[str, Any], str, str]:
-    """
-    Return who we are, a token that was just taken, and whose it is.
-    """
-    who = _who(salesforce)
-    return who, str(salesforce.session_id), f"https://{salesforce.sf_instance}"
 
 
 def _id(record: str) -> str:

@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.contract import ActionSpec, ConnectorSpec, JsonSchema, LookupSpec, SourceSpec
+from connectors.contract import JsonSchema
 from connectors.described import Described
 from connectors.settings import Setting, SettingError, check_shapes, settings_schema
+from connectors.specs import ActionSpec, ConnectorSpec, LookupSpec, SourceSpec
 
 NAME = "salesforce"
 DESCRIPTION = "Salesforce: changes of records in, fields and notes out."

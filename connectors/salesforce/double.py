@@ -24,7 +24,7 @@ from connectors.verification import Verify
 CLIENT, SECRET = "consumer-key", "consumer-secret"
 SYSTEM = (
     *("Id", "SystemModstamp", "CreatedDate", "CreatedById", "LastModifiedById", "IsDeleted"),
-    *("AccountId", "Subject", "Title"),
+    *("AccountId", "Subject", "Title", "BillingAddress", "ShippingAddress", "ShippingCity"),
 )
 NOTHING = Verify(secret="none", encoding="hex", header="x-none")  # noqa: S106  # it sends no deliveries
 
@@ -38,6 +38,7 @@ class SalesforceDouble(Double, Streaming):
         ("POST", r"/services/oauth2/token", "token"),
         ("GET", r"/services/oauth2/userinfo", "userinfo"),
         ("GET", r"/services/data/v[\d.]+/(?P<kind>query|queryAll)/?", "query"),
+        ("GET", r"/services/data/v[\d.]+/query/(?P<place>0r8\w+-\d+)", "more"),
         ("POST", r"/services/data/v[\d.]+/sobjects/(?P<name>\w+)/?", "create"),
         ("GET", r"/services/data/v[\d.]+/sobjects/(?P<name>\w+)/(?P<record>\w+)/?", "get"),
         ("PATCH", r"/services/data/v[\d.]+/sobjects/(?P<name>\w+)/(?P<record>\w+)/?", "update"),
@@ -49,6 +50,9 @@ class SalesforceDouble(Double, Streaming):
         Streaming.__init__(self)
         self.records: dict[str, dict[str, dict[str, Any]]] = {"Account": {}, "Contact": {}, "Case": {}, "Task": {}}
         self.used, self.most = 0, 15_000
+        self.batch = 2_000
+        """Records of one answer at most, however many were asked for."""
+        self._rests: dict[str, list[Any]] = {}
         self.options: list[str] = []
         """`Sforce-Call-Options` of every write."""
         self._numbers = itertools.count(1)
@@ -57,7 +61,10 @@ class SalesforceDouble(Double, Streaming):
         if asked.path.endswith("/oauth2/token"):
             return "anybody"
         self.used += 1
-        return None if self.refuses or asked.headers.get("authorization") != f"Bearer {TOKEN}" else USER
+        known = asked.headers.get("authorization") == f"Bearer {TOKEN}" and not self.refuses and not self.over
+        if not known and asked.path.endswith("/userinfo"):
+            raise Refusal(403, "Bad_OAuth_Token")
+        return USER if known else None
 
     def refused(self) -> Refusal:
         return Refusal(401, [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}])
@@ -77,6 +84,7 @@ class SalesforceDouble(Double, Streaming):
         given = base64.b64decode(asked.headers.get("authorization", "").removeprefix("Basic ")).decode()
         if given != f"{CLIENT}:{SECRET}":
             raise Refusal(400, {"error": "invalid_client", "error_description": "invalid client credentials"})
+        self.over = False
         return Answered(
             body={"access_token": TOKEN, "instance_url": "https://acme.my.salesforce.com", "token_type": "Bearer"}
         )
@@ -93,7 +101,22 @@ class SalesforceDouble(Double, Streaming):
         Answer SOQL of the kind that we write.
         """
         found = answered(asked.query.get("q", ""), self.records, {*FIELDS, *SYSTEM}, deleted=kind == "queryAll")
-        return Answered(body={"totalSize": len(found), "done": True, "records": found})
+        return self._batch(found, f"0r8{next(self._numbers)}", 0)
+
+    def more(self, _asked: Asked, _actor: str, place: str) -> Answered:
+        """
+        Give the next records of a query.
+        """
+        name, _, start = place.partition("-")
+        return self._batch(self._rests[name], name, int(start))
+
+    def _batch(self, found: list[Any], name: str, start: int) -> Answered:
+        end = start + self.batch
+        body: dict[str, Any] = {"totalSize": len(found), "done": end >= len(found), "records": found[start:end]}
+        if not body["done"]:
+            self._rests[name] = found
+            body["nextRecordsUrl"] = f"/services/data/v62.0/query/{name}-{end}"
+        return Answered(body=body)
 
     def create(self, asked: Asked, _actor: str, name: str) -> Answered:
         """

@@ -45,6 +45,7 @@ FIELDS_OF: list[dict[str, Any]] = [
     {"name": "ChangeEventHeader", "type": HEADER},
     *({"name": name, "type": ["null", "string"], "default": None} for name in FIELDS),
     {"name": "BillingAddress", "type": ["null", ADDRESS], "default": None},
+    {"name": "ShippingAddress", "type": ["null", "Address"], "default": None},
 ]
 
 
@@ -63,6 +64,8 @@ class Streaming:
     def __init__(self) -> None:
         self.refuses = False
         """Whether every token is refused, though it was just given."""
+        self.over = False
+        """Whether the token is over, until somebody signs in again."""
         self.events: list[tuple[bytes, str, bytes]] = []
         """Replay id, object and payload of every change event."""
         self.cut_after: int | None = None
@@ -72,10 +75,17 @@ class Streaming:
         self._news: set[asyncio.Event] = set()
 
     def tell(
-        self, kind: str, record: Mapping[str, Any], fields: tuple[str, ...], *, ours: bool, ids: list[str] | None = None
+        self,
+        kind: str,
+        record: Mapping[str, Any],
+        fields: tuple[str, ...],
+        *,
+        ours: bool,
+        ids: list[str] | None = None,
+        parts: tuple[str, ...] = (),
     ) -> None:
         """
-        Put a change event onto the bus.
+        Put a change event onto the bus; *parts* are bitmaps of fields within fields.
         """
         name = next(name for name, prefix in PREFIXES.items() if record["Id"].startswith(prefix))
         names = [field["name"] for field in FIELDS_OF]
@@ -90,7 +100,7 @@ class Streaming:
             "sequenceNumber": 1,
             "commitTimestamp": int(datetime.now(UTC).timestamp() * 1000),
             "commitUser": USER if ours else SOMEBODY,
-            "changedFields": [f"0x{bits:X}"] if bits else [],
+            "changedFields": [*([f"0x{bits:X}"] if bits else []), *parts],
         }
         payload = io.BytesIO()
         values = {field: record.get(field) for field in FIELDS if field in fields or kind == "CREATE"}
@@ -128,7 +138,7 @@ class Streaming:
 
     async def _let_in(self, context: Any) -> None:
         given = dict(context.invocation_metadata())
-        if given.get("accesstoken") != TOKEN or not given.get("tenantid") or self.refuses:
+        if given.get("accesstoken") != TOKEN or not given.get("tenantid") or self.refuses or self.over:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "sfdc.platform.eventbus.grpc.service.auth.error")
 
     async def _schema(self, request: Any, context: Any) -> Any:

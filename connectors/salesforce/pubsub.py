@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +67,7 @@ class Subscription:
     instance: str
     tenant: str
     topic: str
-    _schemas: dict[str, Any] = field(default_factory=dict)
+    _schemas: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
     async def read(self, replay: bytes | None) -> AsyncIterator[Batch]:
         """
@@ -122,7 +122,7 @@ class Subscription:
         return Batch(changes=tuple(changes), replay=bytes(replay))
 
     async def _change(self, consumed: Any, channel: Any) -> Change:
-        schema = await self._schema(consumed.event.schema_id, channel)
+        schema, named = await self._schema(consumed.event.schema_id, channel)
         try:
             payload: Any = fastavro.schemaless_reader(io.BytesIO(consumed.event.payload), schema)
         except (ValueError, EOFError, IndexError, TypeError, StopIteration) as error:
@@ -132,10 +132,13 @@ class Subscription:
             replay=bytes(consumed.replay_id),
             header=header,
             payload=payload,
-            changed=tuple(changed_fields(schema, header.get("changedFields") or ())),
+            changed=tuple(changed_fields(schema, header.get("changedFields") or (), named)),
         )
 
-    async def _schema(self, name: str, channel: Any) -> Any:
+    async def _schema(self, name: str, channel: Any) -> tuple[Any, dict[str, Any]]:
+        """
+        Return a schema, and the types it names.
+        """
         if name not in self._schemas:
             get = channel.unary_unary(
                 f"{wire.SERVICE}/GetSchema",
@@ -143,7 +146,8 @@ class Subscription:
                 response_deserializer=wire.SchemaInfo.FromString,
             )
             found = await get(wire.SchemaRequest(schema_id=name), metadata=self._metadata(), timeout=WITHIN)
-            self._schemas[name] = fastavro.parse_schema(orjson.loads(found.schema_json), named_schemas={})
+            named: dict[str, Any] = {}
+            self._schemas[name] = fastavro.parse_schema(orjson.loads(found.schema_json), named_schemas=named), named
         return self._schemas[name]
 
 
@@ -166,21 +170,21 @@ def _meant(error: grpc.aio.AioRpcError) -> Exception:
 # ---- bitmaps ---------------------------------------------------------------------------------------
 
 
-def changed_fields(schema: Any, bitmaps: Sequence[str]) -> list[str]:
+def changed_fields(schema: Any, bitmaps: Sequence[str], named: Mapping[str, Any] | None = None) -> list[str]:
     """
     Return the names that `changedFields` stands for: `0x6` are fields 1 and 2, `4-0x1` is field 0 inside field 4.
+
+    *named* has the types that the schema only names, since it said before what they are.
     """
-    fields = schema["fields"]
     found: list[str] = []
     for bitmap in bitmaps:
-        parent, dash, bits = bitmap.partition("-")
-        if dash:
-            outer = fields[int(parent)]
-            inner = _record_of(outer["type"])
-            if inner is not None:
-                found += [f"{outer['name']}.{inner['fields'][number]['name']}" for number in _bits(bits)]
-        else:
-            found += [fields[number]["name"] for number in _bits(bitmap) if number < len(fields)]
+        parent, dash, bits = bitmap.rpartition("-")
+        outer = schema["fields"][int(parent) : int(parent) + 1] if dash else []
+        inner = _record_of(outer[0]["type"], named or {}) if outer else None
+        fields, before = (schema["fields"], "") if not dash else ([], "")
+        if inner is not None:
+            fields, before = inner["fields"], f"{outer[0]['name']}."
+        found += [f"{before}{fields[number]['name']}" for number in _bits(bits) if number < len(fields)]
     return found
 
 
@@ -189,6 +193,10 @@ def _bits(text: str) -> list[int]:
     return [number for number in range(value.bit_length()) if value >> number & 1]
 
 
-def _record_of(kind: Any) -> Any:
+def _record_of(kind: Any, named: Mapping[str, Any]) -> Any:
+    """
+    Return the record that a field may hold: Avro says what a type is where it comes first, and later only its name.
+    """
     kinds = kind if isinstance(kind, list) else [kind]
-    return next((one for one in kinds if isinstance(one, dict) and one.get("type") == "record"), None)
+    types = [named.get(one) if isinstance(one, str) else one for one in kinds]
+    return next((one for one in types if isinstance(one, dict) and one.get("type") == "record"), None)

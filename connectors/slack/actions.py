@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from connectors.contract import Action, ActionSpec, Approval, Call, Decision, Progress, WriteMode, Written
+from connectors.contract import Action, Approval, Call, Decision, Progress, WriteMode, Written
 from connectors.slack.client import Slack
 from connectors.slack.declaration import ACTIONS
-from connectors.slack.threads import WAIT, Threads, editable
+from connectors.slack.threads import Threads, editable
 from connectors.slack.words import channel_of, escaped, in_bytes, pieces, place
+from connectors.specs import made
 from penstock.errors import NotFound, Rejected
 
 TIMEOUT = 20.0  # seconds
@@ -56,23 +57,7 @@ class Actions:
         }
 
     def _made(self, name: str, write: Any, find: Any = None, **more: Any) -> Action:
-        spec: ActionSpec = ACTIONS[name]
-        return Action(
-            name=name,
-            description=spec.description,
-            idempotency=spec.idempotency,
-            takes=spec.takes,
-            modes=spec.modes,
-            sets=spec.sets,
-            emits=spec.emits,
-            touches=spec.touches,
-            reads=spec.reads,
-            key_lifetime=None,
-            timeout=TIMEOUT,
-            write=write,
-            find=find,
-            **more,
-        )
+        return made(ACTIONS[name], timeout=TIMEOUT, write=write, find=find, **more)
 
     # ---- replies ----------------------------------------------------------------------------------
 
@@ -83,9 +68,12 @@ class Actions:
             earlier = await self._threads.of_slot(channel, thread, call)
             if earlier is not None:
                 if earlier.get("text") == escaped(text):
+                    await self._threads.tidy(call)
                     return Written(remote_id=f"{channel}/{earlier['ts']}", version=str(earlier["ts"]), already=True)
                 if editable(text):
-                    return await self._threads.change(channel, str(earlier["ts"]), text, call, state="done")
+                    written = await self._threads.change(channel, str(earlier["ts"]), text, call, state="done")
+                    await self._threads.tidy(call)
+                    return written
                 with suppress(NotFound):
                     await self._threads.remove(channel, str(earlier["ts"]), call)
         return await self._threads.answer(channel, thread, text, call)
@@ -104,15 +92,12 @@ class Actions:
         return Written(remote_id=f"{channel}/{found[0]}", version=found[0], already=True)
 
     async def _show(self, record: str, call: Call) -> None:
-        channel, thread = place(record)
-        if await self._threads.find(channel, thread, call, key=call.key) is None:
-            await self._threads.post(channel, thread, WAIT, call, state="progress")
+        await self._threads.show(*place(record), call)
 
     async def _clear(self, record: str, call: Call) -> None:
         channel, thread = place(record)
-        found = await self._threads.find(channel, thread, call, key=call.key)
-        if found is not None and found[1] == "progress":
-            await self._threads.remove(channel, found[0], call)
+        await self._threads.find(channel, thread, call, key=call.key)
+        await self._threads.tidy(call)
 
     # ---- what is there already --------------------------------------------------------------------
 
@@ -120,7 +105,7 @@ class Actions:
         channel, ts = place(record)
         text = _text(args)
         blocks = None if editable(text) else _sections("penstock_text", text)
-        return await self._threads.change(channel, ts, text, call, state="done", blocks=blocks)
+        return await self._threads.change(channel, ts, text, call, state=None, blocks=blocks)
 
     async def _react(self, record: str, args: Mapping[str, Any], _mode: WriteMode, call: Call) -> Written:
         channel, ts = place(record)

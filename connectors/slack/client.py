@@ -18,12 +18,15 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from connectors.budget import Budget, BudgetRule
+from connectors.calling import WAITING
 from connectors.contract import Call
 from connectors.settings import Settled
+from connectors.slack.session import session
 from penstock.clock import Clock
 from penstock.errors import (
     AuthFailed,
     Conflict,
+    Crowded,
     EdgeError,
     NotFound,
     Rejected,
@@ -33,7 +36,6 @@ from penstock.errors import (
 from penstock.retry import parse_retry_after
 
 CHANNELS = 1_000  # channels whose pace is remembered
-LONGEST = 8 * 1024 * 1024  # bytes of an answer
 PER_CHANNEL = BudgetRule(name="Slack messages per channel", requests=3, per=3.0, concurrency=1)
 """About one message a second and channel, with short bursts: api.slack.com/apis/rate-limits."""
 TIERS: Mapping[str, BudgetRule] = {
@@ -54,14 +56,12 @@ _AUTH = frozenset(
         "token_revoked",
         "token_expired",
         "account_inactive",
-        "missing_scope",
-        "no_permission",
         "not_allowed_token_type",
         "org_login_required",
-        "ekm_access_denied",
         "team_access_not_granted",
     ]
 )
+"""Of the token. What an app may not do to one channel (`missing_scope`, `no_permission`) is refused, and stops no other."""
 _GONE = frozenset(
     [
         "channel_not_found",
@@ -111,12 +111,18 @@ class Slack:
             words["channel"] = channel
         return await self._exchange(method, call, channel, write=True, words=words)
 
+    def now(self) -> float:
+        """
+        Return the time as Slack writes it: seconds since 1970.
+        """
+        return self._clock.now_ms() / 1000
+
     def web(self, token: str) -> AsyncWebClient:
         """
         Return a client with *token* that repeats nothing.
         """
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession()
+            self._session = session()
         return AsyncWebClient(token=token, base_url=self._url, session=self._session, retry_handlers=[])
 
     async def _exchange(
@@ -127,7 +133,8 @@ class Slack:
             budget = self._channel(channel)
         refused: AuthFailed | None = None
         for attempt in range(2):
-            async with budget.turn(call.deadline):
+            now = self._clock.monotonic()
+            async with budget.turn(now + max(0.0, call.deadline - now) * WAITING):  # the rest is the request's own
                 token = self._settled.secrets("bot_token")
                 try:
                     return await self._once(method, call, token[min(attempt, len(token) - 1)], budget, write, words)
@@ -144,7 +151,7 @@ class Slack:
     ) -> Mapping[str, Any]:
         left = call.deadline - self._clock.monotonic()
         if left <= 0:
-            raise Unavailable(f"{method}: no time was left to send it")
+            raise Crowded(f"{method}: no time was left to send it")
         client = self.web(token)
         call.fence()
         try:
@@ -171,12 +178,13 @@ class Slack:
         data = getattr(response, "data", None)
         code = str(data.get("error") or "") if isinstance(data, dict) else ""
         said = f"{method}: {status} {self._clean(code)}".rstrip()
-        if status == 429 or code in _LATER or (status == 503 and not code):
-            wait = self._wait(getattr(response, "headers", None) or {})
+        wait = self._wait(getattr(response, "headers", None) or {})
+        busy = status == 503 and not code and (wait is not None or not write)  # else a proxy may say it, all being sent
+        if status == 429 or code in _LATER or busy:
             if wait is not None:
                 budget.pause(wait)
             return Unavailable(said, retry_after=wait)
-        if code in _AUTH or status in (401, 403):
+        if code in _AUTH or status == 401:
             return AuthFailed(said)
         if code in _GONE or status == 404:
             return NotFound(said)

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.contract import ActionSpec, ConnectorSpec, JsonSchema, LookupSpec, SourceSpec
+from connectors.contract import JsonSchema
 from connectors.described import Described
 from connectors.settings import Setting, check_shapes, settings_schema
+from connectors.specs import ActionSpec, ConnectorSpec, LookupSpec, SourceSpec
 
 NAME = "slack"
 DESCRIPTION = "Slack: messages and reactions in, threaded replies and drafts for approval out."

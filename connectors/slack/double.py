@@ -163,7 +163,9 @@ class SlackDouble(Double):
         return self._paged(found, words), False
 
     def _conversations_history(self, words: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        oldest = float(words.get("oldest") or 0)
         found = [one for one in self._channel(words) if one.get("thread_ts", one["ts"]) == one["ts"]]
+        found = [one for one in found if float(one["ts"]) > oldest]
         return self._paged(found[::-1], words), False
 
     def _conversations_info(self, words: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

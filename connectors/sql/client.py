@@ -27,6 +27,13 @@ AT_ONCE = 8  # statements, each on a thread and a connection of its own
 CONNECT = 5.0  # seconds
 CLOSE = 3.0  # seconds that threads get to come back when we stop
 SPARE = 0.5  # seconds a thread gets to come back after its statement was stopped
+ALIVE: Mapping[str, int] = {
+    "keepalives_idle": 30,  # seconds
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+}
+"""How PostgreSQL's driver notices a connection whose other end is gone without a word."""
 STEPS = 10_000  # instructions of SQLite between looks at the clock
 
 T = TypeVar("T")
@@ -37,6 +44,10 @@ _NOBODY = re.compile(r"password authentication failed|role \".*\" does not exist
 """What drivers say without a SQLSTATE."""
 _LATER = ("08", "25006", "40", "53", "55", "57", "58")
 """SQLSTATEs of what passes: lost connections, conflicts (a standby's too), no room, locks, restarts, broken disks."""
+_WRONG = (exc.ProgrammingError, exc.DataError, exc.IntegrityError, exc.NotSupportedError)
+"""Of drivers that tell no SQLSTATE: the query is to blame."""
+_SQLITE_LATER = (5, 6, 7, 9, 10, 13, 14, 15, 17, 26)
+"""Codes of SQLite of what passes: busy, locked, no memory, interrupted, disk, full, not to be opened, another file."""
 _SAID = re.compile(r"\s+")
 
 
@@ -85,6 +96,9 @@ class Database:
         try:
             async with asyncio.timeout(left + SPARE):
                 return await asyncio.shield(future)
+        except AuthFailed:
+            await self._settled.renew("url")  # it may have been changed where it is kept
+            raise
         except TimeoutError:
             future.add_done_callback(_ignored)  # the thread comes back by the statement's own time limit
             raise Unavailable(f"the database gave no answer within {left:.0f} s") from None
@@ -167,7 +181,7 @@ class Database:
         said = self._clean(error.orig)
         if state in _REFUSED or _NOBODY.search(said):
             return AuthFailed(f"the database refuses us: {said}")
-        if state.startswith(_LATER) or error.connection_invalidated or not state:
+        if error.connection_invalidated or _passes(error, state):
             slow = state == "57014" or "interrupted" in said
             return Unavailable("the query took too long" if slow else f"the database cannot be used now: {said}")
         return Rejected(f"the database refuses the query: {said}")
@@ -191,13 +205,25 @@ class Database:
             await loop.run_in_executor(None, engine.dispose)
 
 
+def _passes(error: exc.DBAPIError, state: str) -> bool:
+    """
+    Tell whether a database that said this may say something else later.
+    """
+    if state:
+        return state.startswith(_LATER)
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:  # its OperationalError is of everything
+        return code & 0xFF in _SQLITE_LATER
+    return not isinstance(error, _WRONG)
+
+
 _LIKE = "for example postgresql://reader:secret@db.example/shop"
 
 
 def _engine(url: sa.URL) -> sa.Engine:
     words: dict[str, Any] = {}
     if url.get_backend_name() == "postgresql":
-        words["connect_args"] = {"connect_timeout": int(CONNECT), "application_name": "penstock"}
+        words["connect_args"] = {"connect_timeout": int(CONNECT), "application_name": "penstock", **ALIVE}
     if url.get_backend_name() == "sqlite":
         words["connect_args"] = {"check_same_thread": False, "timeout": CONNECT}
         words["poolclass"] = sa.pool.QueuePool
@@ -230,7 +256,11 @@ def _reading(connection: sa.Connection, seconds: float) -> Iterator[None]:
     elif backend in ("mysql", "mariadb"):
         connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
         connection.commit()
-        connection.execute(sa.text(f"SET SESSION max_execution_time = {max(1, int(seconds * 1000))}"))
+        mariadb = backend == "mariadb" or getattr(connection.dialect, "is_mariadb", False)
+        limit = f"max_statement_time = {max(0.001, seconds):.3f}"  # seconds
+        if not mariadb:
+            limit = f"max_execution_time = {max(1, int(seconds * 1000))}"  # ms
+        connection.execute(sa.text(f"SET SESSION {limit}"))
     try:
         yield
     finally:

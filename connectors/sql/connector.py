@@ -126,6 +126,8 @@ class SqlConnector:
     async def _fetch(self, rule: Mapping[str, Any], by: str, call: Call, most: int) -> list[Record]:
         wanted = min(max(1, most), MOST) if rule.get("many") else 1
         statement = sa.text(rule["query"].strip().rstrip(";"))
+        if "\0" in by:
+            raise Rejected(f"{by[:40]!r} holds a NUL, which no text of a database does")
         given = {"by": by, "most": wanted}
         values = {name: given[name] for name in statement.compile().params}
         rows = await self._database.rows(statement, values, most=wanted, deadline=call.deadline)

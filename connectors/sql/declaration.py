@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.contract import ConnectorSpec, JsonSchema, LookupSpec, SourceSpec
+from connectors.contract import JsonSchema
 from connectors.described import Described
 from connectors.settings import Setting, check_shapes, settings_schema
+from connectors.specs import ConnectorSpec, LookupSpec, SourceSpec
 from connectors.sql.shapes import LOOKUPS, SOURCES, event_types, fields_schema, misshapen
 
 NAME = "sql"

@@ -3,35 +3,37 @@ Rows that become events: read by (time, id), with an overlap for transactions th
 
 A row may carry an older time than one that was read before, because its transaction took longer. So each reading
 begins *overlap* seconds before the newest time it knows, and the cursor holds which rows of that span it has seen.
-Pages go by (time, id), so that rows of one time may lie on both sides of a page's edge.
+No time counts as known that lies after the moment its reading began: what commits while a long reading goes on is
+met by the next one, and a row of the future hides nothing. Pages go by (time, id), so that rows of one time may lie
+on both sides of a page's edge.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
 from connectors.contract import Page
+from connectors.odd import reason
+from connectors.sql import times
 from connectors.sql.client import Database, Row
 from connectors.sql.rows import plain, record
 from connectors.sql.shapes import event_types
-from penstock.clock import Clock
-from penstock.errors import Unavailable
+from penstock.clock import Clock, utc
+from penstock.errors import EdgeError
 from schemas.events import Event
 
 OVERLAP = 120.0  # seconds
+LASTING = 0.25  # of the overlap, that a reading may take until it begins at the overlap again
 PAGE = 200  # rows
 SEEN = 50_000  # rows of the overlap that a cursor remembers; what it forgets comes twice, and is recognised
 WITHIN = 20.0  # seconds one page may take
 LONG = 200  # characters of an id that stays as it is
-NEWEST_SECONDS = 100_000_000_000  # a larger number is milliseconds since 1970
 
 
 class Table:
@@ -61,27 +63,42 @@ class Table:
             yield Page(cursor=await self._now())
             return
         newest, seen = _held(cursor)
-        place: tuple[Any, Any] | None = None
-        since = None if newest is None else before(newest, self._overlap)
-        while rows := await self._page(since, place):
-            place = rows[-1][self._time.name], rows[-1][self._id.name]
-            fresh = [row for row in rows if self._mark(row) not in seen]
-            seen |= {self._mark(row): row[self._time.name] for row in rows}
-            newest = place[0] if newest is None or _known(place[0]) > _known(newest) else newest
-            if fresh:
-                events = tuple(event for row in fresh if (event := self._event(row)) is not None)
-                yield Page(events=events, cursor=_cursor(newest, self._lately(newest, seen)))
+        furthest, more = newest, True
+        while more:
+            more, began, known = False, self._clock.monotonic(), utc(self._clock.now_ms())
+            newest = times.before_now(newest, known)
+            since, place = None if newest is None else times.before(newest, self._overlap), None
+            while rows := await self._page(since, place):
+                place = rows[-1][self._time.name], rows[-1][self._id.name]
+                fresh = [row for row in rows if self._mark(row) not in seen]
+                seen |= {self._mark(row): row[self._time.name] for row in rows}
+                last = next(
+                    (row[self._time.name] for row in reversed(rows) if times.is_time(row[self._time.name])), since
+                )
+                newest = times.later(newest, times.before_now(last, known))
+                if fresh:
+                    seen = self._lately(newest, seen)
+                    yield self._as_page(fresh, _cursor(newest, seen))
+                if len(rows) < PAGE:
+                    break
+                further = times.later(furthest, last) != furthest  # so that each round comes further than the last
+                if further and self._clock.monotonic() - began > self._overlap * LASTING:
+                    furthest, more = last, True
+                    break  # who writes without a pause hides nobody who commits late: on from the overlap
 
     async def _now(self) -> bytes:
         """
         Return the cursor of a table as it is now: everything in it is seen.
         """
+        known = utc(self._clock.now_ms())
         last = sa.select(sa.func.max(self._time).label(self._time.name)).select_from(self._table)
-        newest = (await self._rows(last, 1))[0][self._time.name]
+        newest = times.before_now((await self._rows(last, 1))[0][self._time.name], known)
         seen: dict[str, Any] = {}
         place: tuple[Any, Any] | None = None
-        while newest is not None and (rows := await self._page(before(newest, self._overlap), place)):
-            place = rows[-1][self._time.name], rows[-1][self._id.name]
+        rows: Sequence[Row] = ()
+        while newest is not None and (place is None or len(rows) == PAGE):
+            rows = await self._page(times.before(newest, self._overlap), place)
+            place = (rows[-1][self._time.name], rows[-1][self._id.name]) if rows else (newest, None)
             seen |= {self._mark(row): row[self._time.name] for row in rows}
         return _cursor(newest, self._lately(newest, seen))
 
@@ -91,15 +108,15 @@ class Table:
         """
         if newest is None:
             return {}
-        since = _known(before(newest, self._overlap))
-        return dict([(mark, time) for mark, time in seen.items() if _known(time) >= since][-SEEN:])
+        since = times.instant(times.before(newest, self._overlap))
+        met = [(mark, time) for mark, time in seen.items() if not times.is_time(time) or times.instant(time) >= since]
+        return dict(met[-SEEN:])
 
     async def _page(self, since: Any, after: tuple[Any, Any] | None) -> Sequence[Row]:
-        wanted = sa.select(*self._columns).select_from(self._table)
+        wanted = sa.select(*self._columns).select_from(self._table).where(self._time.is_not(None))
         if after is not None:
             time, number = after
-            later = sa.or_(self._time > time, sa.and_(self._time == time, self._id > number))
-            wanted = wanted.where(later)
+            wanted = wanted.where(sa.or_(self._time > time, sa.and_(self._time == time, self._id > number)))
         elif since is not None:
             wanted = wanted.where(self._time >= since)
         return await self._rows(wanted.order_by(self._time, self._id).limit(PAGE), PAGE)
@@ -113,25 +130,51 @@ class Table:
 
         A row that changes is told by its fields, too: its time may be too coarse to tell two changes apart.
         """
-        number = str(plain(row[self._id.name]))
+        number = self._number(row)
         return f"{number}/{plain(row[self._time.name])}/{_digest(row)}" if self._rule.get("changes") else number
 
-    def _event(self, row: Row) -> Event | None:
+    def _as_page(self, rows: Sequence[Row], cursor: bytes) -> Page:
         """
-        Return the event a row is; None for one of a type that is not among `events`.
+        Return rows as events; one that cannot be the event it is declared to be holds up none of the others.
         """
-        number = str(plain(row[self._id.name]))
-        kind = self._rule.get("event") or str(row[self._rule["type"]])
-        if kind not in event_types(self._rule):
-            return None
+        events: list[Event] = []
+        refused: list[tuple[Event, str]] = []
+        for row in rows:
+            kind = self._rule.get("event") or str(row[self._rule["type"]])
+            if kind not in event_types(self._rule):
+                continue
+            try:
+                events.append(self._event(kind, row))
+            except (EdgeError, ValueError) as error:
+                refused.append((self._nothing(kind, row), f"the row {self._number(row)!r}: {reason(error)}"))
+        return Page(events=tuple(events), refused=tuple(refused), cursor=cursor)
+
+    def _number(self, row: Row) -> str:
+        return str(plain(row[self._id.name]))
+
+    def _event(self, kind: str, row: Row) -> Event:
         subject = self._rule.get("subject")
         return Event(
             id=f"{self.name}/{_short(self._mark(row))}",
             source=self._database.place,
             type=kind,
-            subject=number if subject is None else str(plain(row[subject])),
-            time=instant(row[self._time.name]),
+            subject=self._number(row) if subject is None else str(plain(row[subject])),
+            time=times.instant(row[self._time.name]),
             data=record(self._rule["fields"], row),
+        )
+
+    def _nothing(self, kind: str, row: Row) -> Event:
+        """
+        Return the event that a row would be, without anything of it that may be odd.
+        """
+        time = row[self._time.name]
+        return Event(
+            id=f"{self.name}/{_short(self._mark(row))}",
+            source=self._database.place,
+            type=kind,
+            subject=_short(self._number(row)) or "?",
+            time=times.instant(time) if times.is_time(time) else utc(self._clock.now_ms()),
+            data={},
         )
 
 
@@ -147,75 +190,12 @@ def _short(mark: str) -> str:
     return mark if len(mark) <= LONG else hashlib.sha256(mark.encode()).hexdigest()
 
 
-# ---- times -----------------------------------------------------------------------------------------
-
-
-def instant(time: Any) -> dt.datetime:
-    """
-    Return a column's time as one with a zone; without one it is UTC, a number is seconds or ms since 1970.
-
-    Raises `Unavailable` for what is no time: the table is not what it was declared to be.
-    """
-    try:
-        if isinstance(time, dt.datetime):
-            return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
-        if isinstance(time, dt.date):
-            return dt.datetime(time.year, time.month, time.day, tzinfo=dt.UTC)
-        if isinstance(time, int | float | decimal.Decimal) and not isinstance(time, bool):
-            return dt.datetime.fromtimestamp(float(time) / (1000 if _in_ms(time) else 1), dt.UTC)
-        return instant(dt.datetime.fromisoformat(time))
-    except (TypeError, ValueError, OverflowError):
-        raise Unavailable(f"the time column holds {str(time)[:40]!r}, which is no time") from None
-
-
-_known = instant
-
-
-def before(time: Any, seconds: float) -> Any:
-    """
-    Return the value that lies *seconds* before *time*, of the kind the column has.
-    """
-    earlier = instant(time) - dt.timedelta(seconds=seconds)
-    if isinstance(time, dt.datetime):
-        return earlier if time.tzinfo else earlier.replace(tzinfo=None)
-    if isinstance(time, dt.date):
-        return earlier.date()
-    if isinstance(time, str):
-        text = (earlier if dt.datetime.fromisoformat(time).tzinfo else earlier.replace(tzinfo=None)).isoformat(
-            sep="T" if "T" in time else " "
-        )
-        return text if len(time) > len("2026-01-05") else text[: len("2026-01-05")]
-    return time - type(time)(seconds * (1000 if _in_ms(time) else 1))
-
-
-def _in_ms(time: Any) -> bool:
-    return bool(abs(time) > NEWEST_SECONDS)
-
-
 def _cursor(newest: Any, seen: Mapping[str, Any]) -> bytes:
-    written = {mark: _written(time) for mark, time in seen.items()}
-    return orjson.dumps({"time": None if newest is None else _written(newest), "seen": written})
+    written = {mark: times.written(time) for mark, time in seen.items()}
+    return orjson.dumps({"time": None if newest is None else times.written(newest), "seen": written})
 
 
 def _held(cursor: bytes) -> tuple[Any, dict[str, Any]]:
     held = orjson.loads(cursor)
-    newest = None if held["time"] is None else _read(held["time"])
-    return newest, {mark: _read(time) for mark, time in held["seen"].items()}
-
-
-def _written(time: Any) -> list[Any]:
-    if isinstance(time, dt.datetime):
-        return ["datetime", time.isoformat()]
-    if isinstance(time, dt.date):
-        return ["date", time.isoformat()]
-    return ["decimal", str(time)] if isinstance(time, decimal.Decimal) else ["plain", time]
-
-
-def _read(written: list[Any]) -> Any:
-    kinds: Mapping[str, Callable[[Any], Any]] = {
-        "datetime": dt.datetime.fromisoformat,
-        "date": dt.date.fromisoformat,
-        "decimal": decimal.Decimal,
-        "plain": lambda time: time,
-    }
-    return kinds[written[0]](written[1])
+    newest = None if held["time"] is None else times.read(held["time"])
+    return newest, {mark: times.read(time) for mark, time in held["seen"].items()}

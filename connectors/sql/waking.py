@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from connectors.sql.client import ALIVE
 from penstock.errors import Unavailable
 
 CONNECT = 5  # seconds
@@ -30,11 +31,10 @@ class Waking:
         import psycopg
         from psycopg import sql
 
+        words: Any = {"connect_timeout": CONNECT, "application_name": "penstock", **ALIVE}
         plain = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
-            self._connection = await psycopg.AsyncConnection.connect(
-                plain, autocommit=True, connect_timeout=CONNECT, application_name="penstock", keepalives_idle=30
-            )
+            self._connection = await psycopg.AsyncConnection.connect(plain, autocommit=True, **words)
             await self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
         except psycopg.Error as error:
             await self._close()

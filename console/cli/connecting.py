@@ -12,8 +12,8 @@ from rich.table import Table
 
 import connectors
 from connectors import catalog, quality
-from connectors.contract import ConnectorSpec
 from connectors.quality import POINTS, Quality, Tier
+from connectors.specs import ConnectorSpec
 from console.cli import wording
 from console.cli.exits import Exit
 from console.cli.streams import emit, out, say

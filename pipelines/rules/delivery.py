@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from connectors.contract import ActionSpec
+from connectors.specs import ActionSpec
 from pipelines.declaration import Deliver
 from pipelines.findings import Finding
 from pipelines.places import Keys

@@ -4,10 +4,12 @@ Requests go where they should, and nowhere else.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from connectors.addresses import absolute, links, names_in, path_of
-from penstock.errors import NotFound, Rejected
+from penstock.errors import NotFound, Rejected, Unavailable
 
 BASE = "https://api.example:8443/v2"
 
@@ -79,3 +81,34 @@ def test_links() -> None:
 
     assert {"next": "https://a.example/x?p=2", "last": "https://a.example/x?p=9,10", "first": ""} == links(header)
     assert {} == links("")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '<https://a.example/2>; title="a, b; rel=prev"; rel="next"',
+        "<https://a.example/2>; REL=Next",
+        '<https://a.example/2> ; rel = "last next" ;; x',
+        '<https://a.example/2>; rel="next"; rel="prev"',  # the first one counts
+        '<https://a.example/2>; title="say \\"no\\""; rel=next, <https://a.example/1>; rel=first',
+    ],
+)
+def test_links_as_they_may_be_written(header: str) -> None:
+    """Quoted commas, capitals, several relations and other parameters."""
+    assert "https://a.example/2" == links(header)["next"]
+    assert "prev" not in links(header)
+
+
+@pytest.mark.parametrize("piece", ["<>;", "<", "<a>  ", '<>;a="', "<>;a=b;", "<>; rel", "<>;;;;;", '\\"<>'])
+def test_odd_links_take_no_time(piece: str) -> None:
+    """As many characters as are read, of what has no end: each is looked at a few times, not once for each other."""
+    began = time.process_time()
+    links(piece * (64 * 1024 // len(piece)))
+
+    assert time.process_time() - began < 0.5
+
+
+def test_a_link_header_without_end() -> None:
+    """It is an error, and not a last page."""
+    with pytest.raises(Unavailable):
+        links('<https://a.example/x>; rel="prev", ' * 10_000)

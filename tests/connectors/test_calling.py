@@ -257,10 +257,10 @@ async def test_a_refused_credential_comes_last_for_a_while() -> None:
 
 
 async def test_a_forbidden_request_is_not_repeated() -> None:
-    """Only a 401 says that the credential itself is refused."""
+    """Only a 401 says that the credential itself is refused; a 403 is of what was asked for, and shuts no gate."""
     clock, http = ManualClock(), ScriptedHttp(Response(status=403))
     connector: Any = Edged(clock, ("two", "one"))
-    with pytest.raises(AuthFailed):
+    with pytest.raises(Rejected):
         await open_call(connector, http, key="k", slot="s", timeout=10.0, clock=clock).send("GET", "/x")
 
     assert (1, 0) == (len(http.requests), connector.renewed)

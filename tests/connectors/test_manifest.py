@@ -281,7 +281,7 @@ async def test_looking_has_an_end(made_up: DeclaredConnector, monkeypatch: pytes
     desk = catalog.open(
         "zendesk", settings, secrets=Secrets({"T": "t"}, redactor=Redactor()), http=Script(), clock=ManualClock()
     )
-    http = Script()
+    http, desk.acts_as = Script(), "9001"
     pages = rule.idempotency.look.pages.most
     http.say(*[{"comments": [], "next_page": f"https://a.zendesk.com/p?page={page}"} for page in range(pages)])
     with pytest.raises(UnknownOutcome):

@@ -4,6 +4,7 @@ Polls in manifests that read by time: overlap, ties, late changes, and what does
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from connectors.polling import Place, Poll, PollRule, moment_of
 from penstock.clock import ManualClock
 from penstock.errors import NotFound, Rejected, Unavailable
 from penstock.http import Response
+from schemas.events import Event
 
 RULE = {
     "description": "Things.",
@@ -154,6 +156,82 @@ async def test_what_does_not_fit_stops_nothing(clock: ManualClock) -> None:
     found, _ = await read(source, cursor, system)
 
     assert [name.partition("/")[0] for name in found] == ["right"]
+
+
+async def test_one_odd_part_costs_no_other(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Each rule and each part of a record is tried by itself; what does not fit is told once, with its record."""
+    notes = {
+        **RULE["events"][0],  # type: ignore[index]
+        "each": "record.notes",
+        "when": "item.at != ''",
+        "id": "record.id ~ '/' ~ item.at",
+        "subject": "record.id",
+        "time": "record.changed",
+        "data": {"name": {"description": "Name.", "value": "item.name"}},
+    }
+    system, source = System(), poll(clock, events=[notes, *RULE["events"]])  # type: ignore[misc]
+    _, cursor = await read(source, None, system)
+    system.change("a", 1, notes=[{"at": "n1", "name": "x"}, {"at": "n2", "name": 5}, {"at": "n3", "name": "z"}])
+    found, cursor = await read(source, cursor, system)
+    await read(source, cursor, system)
+
+    assert ["a/n1", "a/n3"] == found[:2]
+    assert 3 == len(found)
+    assert ["'a'"] == [entry.getMessage().split()[6] for entry in caplog.records if "does not fit" in entry.message]
+
+
+async def test_what_does_not_fit_is_refused_where_people_see_it(clock: ManualClock) -> None:
+    """It travels as an event without data, of its own type and record, and under an id of its own; and once."""
+    system, source = System(), poll(clock)
+    _, cursor = await read(source, None, system)
+    system.change("wrong", 1, name=5)
+    system.change("right", 2)
+    refused: list[tuple[Event, str]] = []
+    for _ in range(2):
+        async for page in source.read(cursor, system):  # type: ignore[arg-type]
+            refused += page.refused
+            cursor = page.cursor or cursor
+
+    ((event, why),) = refused
+    assert (event.type, event.subject, event.data) == ("thing.updated", "wrong", {})
+    assert event.id.startswith("odd/")
+    assert "the poll 'things' gave what is none" in why
+
+
+async def test_what_comes_in_part_is_told(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    """A system that shows a part of a record only loses nothing in silence."""
+    system, source = System(), poll(clock, whole="item.total == 1")
+    _, cursor = await read(source, None, system)
+    system.change("whole", 1, total=1)
+    system.change("part", 2, total=2)
+    found, _ = await read(source, cursor, system)
+
+    assert 2 == len(found)
+    assert ["poll things: the system shows a part of record 'part' only"] == [one.message for one in caplog.records]
+
+
+async def test_a_page_leaves_others_their_turn(clock: ManualClock) -> None:
+    """Between two records others go on; a state that was met already is not worked out again."""
+    system, source = System(), poll(clock, next=None)
+    _, cursor = await read(source, None, system)
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    for number in range(3):
+        system.change(f"t{number}", number)
+    going = asyncio.create_task(others())
+    found, cursor = await read(source, cursor, system)
+    between = len(turns)
+    again, _ = await read(source, cursor, system)
+    going.cancel()
+
+    assert (3, 0) == (len(found), len(again))
+    assert 3 <= between
+    assert len(turns) - between < 3
 
 
 async def test_the_cursor_stays_small(clock: ManualClock) -> None:
@@ -308,6 +386,76 @@ async def test_more_of_one_moment_than_a_system_shows(clock: ManualClock) -> Non
         await read(source, cursor, system)
 
 
+# ---- in another order ------------------------------------------------------------------------------
+
+
+def backwards(system: System, *, by: str, page: int) -> list[Exception]:
+    """Let *system* list its newest things first; return what to raise at later pages, one for each."""
+    breaks: list[Exception] = []
+
+    async def send(method: str, url: str, **words: Any) -> Response:
+        params = words.get("params") or {}
+        since, start = params.get("since"), int(params.get("after", 0))
+        if since is None:
+            since, start = url.rpartition("?")[2].partition("&")[0], int(url.rpartition("=")[2])
+        if start and breaks:
+            raise breaks.pop()
+        found = [
+            one for one in system.things if datetime.fromisoformat(one["changed"]) >= datetime.fromisoformat(since)
+        ]
+        found.sort(key=lambda one: one["changed"], reverse=True)
+        following = (f"/things?{since}&start=" if by == "next" else "") + str(start + page)
+        more = {by: following if len(found) > start + page else None}
+        return Response(status=200, body=orjson.dumps({"things": found[start : start + page], **more}))
+
+    system.send = send  # type: ignore[method-assign]
+    return breaks
+
+
+@pytest.mark.parametrize("page", [1, 3])
+@pytest.mark.parametrize("by", ["next", "after"])
+async def test_the_newest_come_first(clock: ManualClock, by: str, page: int) -> None:
+    """A reading that breaks off begins anew where it began: the pages it did not reach are not passed over."""
+    system, source = System(), poll(clock, **(BY_TOKEN if by == "after" else {}))
+    breaks = backwards(system, by=by, page=page)
+    _, cursor = await read(source, None, system)
+    await clock.advance(36_000)
+    for number in range(10):
+        system.change(f"t{number}", number * 1000)
+    breaks += [Unavailable("502"), Unavailable("502")]
+    met: set[str] = set()
+    for _ in range(3):
+        reading: Any = source.read(cursor, system)  # type: ignore[arg-type]
+        with contextlib.suppress(Unavailable):
+            async for one in reading:
+                met |= {event.subject for event in one.events}
+                cursor = one.cursor or cursor
+    again, _ = await read(source, cursor, system)
+
+    assert {f"t{number}" for number in range(10)} == met
+    assert [] == again
+
+
+async def test_nearly_in_order(clock: ManualClock) -> None:
+    """Some seconds of disorder change nothing: each page still begins where the last one ended."""
+    system, source = Numbered(), poll(clock, **BY_TOKEN)
+    _, cursor = await read(source, None, system)
+    await clock.advance(3600)
+    for number in range(60):
+        system.change(f"t{number:03}", number * 10)
+    send = system.send
+
+    async def swapped(method: str, url: str, **words: Any) -> Response:
+        found = (await send(method, url, **words)).json()
+        found["things"][:2] = found["things"][1::-1]
+        return Response(status=200, body=orjson.dumps(found))
+
+    system.send = swapped  # type: ignore[method-assign]
+    found, _ = await read(source, cursor, system)
+
+    assert 60 == len(found) == len(set(found))
+
+
 async def test_several_events_of_one_record(clock: ManualClock) -> None:
     """`each` gives them; the record they are of stays at hand."""
     rule = {
@@ -356,6 +504,23 @@ async def test_older_changes_of_a_record_that_is_met_late(clock: ManualClock) ->
 
     assert found == [f"twice/{early}", f"twice/{late}"]
     assert after == [f"twice/{late}", f"twice/{last}"]
+
+
+async def test_links_nobody_asked_for(clock: ManualClock) -> None:
+    """A Link header is not looked at where pages do not go by it, however long it is."""
+    system, source = System(), poll(clock)
+    _, cursor = await read(source, None, system)
+    send = system.send
+
+    async def linked(method: str, url: str, **words: Any) -> Response:
+        found = await send(method, url, **words)
+        return Response(status=200, headers={"link": "<>;" * 100_000}, body=found.body)
+
+    system.send = linked  # type: ignore[method-assign]
+    system.change("a", 1)
+    found, _ = await read(source, cursor, system)
+
+    assert 1 == len(found)
 
 
 async def test_links_in_the_header(clock: ManualClock) -> None:

@@ -87,6 +87,7 @@ def test_a_failure_outweighs_what_passed() -> None:
     found.outcomes[8] += [("exempt", "why"), ("passed", "")]
     found.outcomes[16] += [("missing", "only our double"), ("passed", "")]
     found.foreign.add("Dovecot 2.3")
+    found.ours.add("double")
     made = judged("zendesk", found)
 
     assert [made.points[number].state for number in (1, 2, 3, 4, 8, 16)] == [

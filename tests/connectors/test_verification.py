@@ -7,8 +7,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from connectors.contract import Delivery
 from connectors.verification import Stamp, Verify, sign, signed, verify
@@ -144,3 +146,25 @@ def test_every_secret_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     verify(XERO, delivery(sign(XERO, delivery(), SECRET)), [SECRET, "old"])
 
     assert 2 == len(compared)
+
+
+STAMP = {"header": "x-time", "form": "unix"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"message": "{timestamp}", "timestamp": STAMP}, "needs '{body}'"),
+        ({"timestamp": STAMP}, "go together"),  # anybody could send an old delivery with a new time
+        ({"message": "{timestamp}.{body}"}, "go together"),
+        ({"message": "{timestamp}.{bdy}", "timestamp": STAMP}, "has '{bdy}'"),
+        ({"message": "{body}}"}, "has '}'"),
+        ({"message": "{{body}"}, "has '{'"),
+        ({"way": "shared", "timestamp": STAMP}, "way: hmac"),
+        ({"way": "standard-webhooks", "message": "{body}"}, "way: hmac"),
+    ],
+)
+def test_rules_that_would_believe_too_much(wrong: dict[str, Any], says: str) -> None:
+    """A description whose signature does not cover the body, or the time it is bounded by, is a mistake."""
+    with pytest.raises(ValidationError, match=says):
+        Verify.model_validate({"secret": "s", "header": "x-sig", **wrong})

@@ -48,6 +48,8 @@ class System:
     """Changes on a page."""
     trouble: list[Exception | None] = field(default_factory=list)
     """What each reading ends with, before its first page."""
+    odd: set[str] = field(default_factory=set)
+    """Changes that are not what they are declared to be."""
     told: list[str] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     cursors: bool = True
@@ -68,7 +70,8 @@ class System:
                 page = self.changes[place : place + self.size]
                 place += len(page)
                 yield Page(
-                    events=tuple(event(name) for name in page),
+                    events=tuple(event(name) for name in page if name not in self.odd),
+                    refused=tuple((event(name), "odd") for name in page if name in self.odd),
                     decisions=tuple(self.decisions),
                     cursor=str(place).encode() if self.cursors else None,
                     taken=self._taken(page),
@@ -374,6 +377,21 @@ async def test_an_event_that_cannot_travel(office: Office) -> None:
 
     assert [name for name, _ in office.refused] == ["4"]
     assert set(office.bus.got) == set(office.system.changes) - {"4"}
+
+
+async def test_an_event_that_is_none(office: Office) -> None:
+    """What a source sets aside ends as a dead letter before its cursor is saved; the others of its page go on."""
+    office.system.odd = {"4", "7"}
+    office.fails.add("source:after-publish")
+    with contextlib.suppress(Killed):
+        async with office.working():
+            await until(lambda: not office.fails)
+            assert await office.cursor() is None
+    async with office.working():
+        await until(lambda: len(office.system.told) == 10)
+
+    assert set(office.refused) == {("4", "odd"), ("7", "odd")}
+    assert set(office.bus.got) == set(office.system.changes) - {"4", "7"}
 
 
 async def test_decisions_are_kept_before_the_cursor(office: Office) -> None:

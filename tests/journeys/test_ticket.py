@@ -133,7 +133,7 @@ async def test_a_desk_that_is_down_gets_its_note_later(tmp_path: Path) -> None:
     The note waits at the desk's gate, is no attempt of its event, pays no second call, and is written once.
     """
     async with journey(tmp_path) as way:
-        way.desk.faults.add(Fault(kind="status", status=503, match="PUT ", times=2))
+        way.desk.faults.add(Fault(kind="status", status=503, match="PUT ", times=2, retry_after="1"))
         ticket = way.open_ticket(1)
         waiting = await way.detail(ticket, lambda run: run.state == "waiting")
         assert (waiting.run.reason, waiting.run.gate) == ("outage", "connection:helpdesk")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.inert import inert
 
-STRUCTURE = re.compile(r"</?[A-Za-z]|<!|<\?|\{\{|\{%|\{#|!\[|\]\(|(?<!\w)@\w|&#\d|\[penstock:")
+STRUCTURE = re.compile(r"</?[A-Za-z]|<!|<\?|\{\{|\{%|\{#|!\[|\]\(|(?<!\w)@\w|&#\d|penstock:\S", re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,8 @@ STRUCTURE = re.compile(r"</?[A-Za-z]|<!|<\?|\{\{|\{%|\{#|!\[|\]\(|(?<!\w)@\w|&#\
         ("@all (@ann) a@b.example https://a.example/@ann x/@ann", "@ all (@ ann) a@b.example https://a.example/@ann x/@ ann"),
         ("<!channel> <@U1> <#C1> {!Account.Name} <%= x %>", "< !channel> < @ U1> < #C1> { !Account.Name} < %= x %>"),
         ("/approve\n  /close now\n/etc/hosts and/or", "/ approve\n  / close now\n/etc/hosts and/or"),
-        ("[penstock:0123] [~ann] [^1]", "[ penstock:0123] [ ~ann] [ ^1]"),
+        ("[penstock:0123] [~ann] [^1]", "[penstock :0123] [ ~ann] [ ^1]"),
+        ("see penstock:ab12:cd34, pen\u200bstock:x and Penstock: a hub", "see penstock :ab12:cd34, penstock :x and Penstock: a hub"),
         ("ze\u200bro\u202e", "zero"),
         ({"<b>": "<b>"}, {"< b>": "< b>"}),
         ("1 < 2, a<5 and {x} <- y", "1 < 2, a<5 and {x} <- y"),

@@ -20,7 +20,7 @@ from connectors.declared import DeclaredConnector
 from connectors.double import serving
 from connectors.github.double import LOGIN, TOKEN, GithubDouble
 from connectors.testing import ConnectorContract
-from penstock.errors import AuthFailed, NotFound, Unavailable
+from penstock.errors import AuthFailed, NotFound, Rejected, Unavailable
 
 ROOT = Path(__file__).resolve().parents[3]
 PAYLOADS = Path(os.environ.get("PENSTOCK_GITHUB_PAYLOADS", ROOT.parent / "shared" / "data" / "github"))
@@ -282,11 +282,16 @@ class TestGithub(ConnectorContract):
         ("body", "error"),
         [
             ({"message": "You have exceeded a secondary rate limit."}, Unavailable),
-            ({"message": "Resource not accessible by personal access token"}, AuthFailed),
+            ({"message": "Unable to create comment because issue is locked."}, Rejected),
+            ({"message": "Repository was archived so is read-only."}, Rejected),
+            ({"message": "Resource not accessible by personal access token"}, Rejected),
+            ({"message": "Sorry. Your account was suspended."}, AuthFailed),
+            ({"message": "Maximum number of login attempts exceeded. Please try again later."}, AuthFailed),
+            ({}, Rejected),
         ],
     )
-    async def test_two_kinds_of_403(self, bench: Bench, body: dict[str, str], error: type[Exception]) -> None:
-        """A 403 about a rate limit is an outage; any other is a refused credential."""
+    async def test_kinds_of_403(self, bench: Bench, body: dict[str, str], error: type[Exception]) -> None:
+        """About a rate limit it is an outage, about the account a refused credential; a record's is that record's."""
         record = self.record(bench.double, "text")
         await bench.fault(kind="status", status=403, body=body)
         with pytest.raises(error):

@@ -25,7 +25,7 @@ from connectors.double import serving
 from connectors.hubspot.double import APP, PORTAL, TOKEN, HubspotDouble, now
 from connectors.testing import ConnectorContract
 from penstock.clock import SystemClock
-from penstock.errors import AuthFailed, Forged, NotFound, Rejected, Unavailable
+from penstock.errors import Forged, NotFound, Rejected, Unavailable
 from penstock.http_aiohttp import AiohttpHttp
 from penstock.secrets import Secrets
 
@@ -326,10 +326,10 @@ class TestHubspot(ConnectorContract):
         assert raised.value.retry_after is None
 
     async def test_a_missing_scope_of_a_write(self, bench: Bench) -> None:
-        """For a person, not for later."""
+        """It ends this write, and shuts nothing: other writes have other scopes."""
         record = self.record(bench.double, "text")
         await bench.fault(kind="status", status=403, body={"category": "MISSING_SCOPES"})
-        with pytest.raises(AuthFailed):
+        with pytest.raises(Rejected):
             await self.write(bench, record)
 
     # ---- the double ---------------------------------------------------------------------------

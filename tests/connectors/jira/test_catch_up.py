@@ -24,6 +24,7 @@ from penstock.clock import SystemClock
 from penstock.http_aiohttp import AiohttpHttp
 from penstock.secrets import Secrets
 from schemas.events import Event
+from tests.connectors.reading import read_pages
 
 
 @dataclass
@@ -38,18 +39,7 @@ class Site:
     pushed: list[Delivery] = field(default_factory=list)
 
     async def read(self, cursor: bytes | None, *, pages: int = 1_000) -> tuple[list[Event], bytes]:
-        call = open_source_call(self.connector, self.http, key="s", timeout=5.0, clock=SystemClock())
-        found: list[Event] = []
-        reading = self.connector.sources["issues"].read(cursor, call)
-        async with contextlib.aclosing(reading) as some:  # type: ignore[type-var]
-            async for page in some:
-                found += page.events
-                cursor = page.cursor or cursor
-                pages -= 1
-                if not pages:
-                    break
-        assert cursor is not None
-        return found, cursor
+        return await read_pages(self.connector, "issues", cursor, self.http, pages=pages)
 
     async def told(self) -> list[Event]:
         """

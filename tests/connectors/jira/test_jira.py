@@ -243,6 +243,21 @@ class TestJira(ConnectorContract):
         assert action.find is not None
         assert await action.find(record, "replace-own", bench.call(OTHER_KEY)) is not None
 
+    async def test_a_mark_that_another_comment_of_ours_quotes(self, bench: Bench) -> None:
+        """Marks are seen, and a model may repeat one: only the last one of a text, which we wrote, is its mark."""
+        record, action = self.record(bench.double, "text"), bench.connector.actions["comment"]
+        await action.write(record, {"text": "first"}, "replace-own", bench.call())
+        quoted = self.written(bench.double, record)[0].splitlines()[-1]
+        say = {"text": f"As {quoted} says"}
+        await action.write(record, say, "replace-own", bench.call(OTHER_KEY, slot="b" * 32))
+        await action.write(record, {"text": "second"}, "replace-own", bench.call("3" * 64))
+        texts = self.written(bench.double, record)
+
+        assert "penstock:" in quoted
+        assert ["second", say["text"]] == [text.partition("\n")[0] for text in texts]
+        assert action.find is not None
+        assert await action.find(record, "replace-own", bench.call()) is None, "it was replaced"
+
     async def test_our_note_is_found_behind_many(self, bench: Bench) -> None:
         """On a later page of the issue's comments."""
         record = self.record(bench.double, "text")

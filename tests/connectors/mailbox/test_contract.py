@@ -150,6 +150,7 @@ def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestMailbox(ConnectorContract):
     name = "mailbox"
     environment: ClassVar = {"PASSWORD": PASSWORD}
+    ours = ()
     credential = "PASSWORD"
     lacks: ClassVar = {
         "deliveries": "a mailbox delivers nothing: mails are read",

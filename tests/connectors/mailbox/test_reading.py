@@ -64,6 +64,37 @@ async def test_an_attachment_costs_no_text(reader: Reader, monkeypatch: pytest.M
     assert (good["attachments"][0]["text"], good["problem"]) == ("Hi", None)
 
 
+def smileys(attachments: int) -> bytes:
+    part = "--x\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: attachment; filename=a.txt\r\n\r\n"
+    head = "From: a@b.example\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+    return f"{head}{(part + chr(0x1F600) * letters.ATTACHED + chr(13) + chr(10)) * attachments}--x--\r\n".encode()
+
+
+async def test_the_longest_answer_is_read(reader: Reader) -> None:
+    """Thirty attachments of the most characters that are told, each of which takes twelve bytes."""
+    found = await reader.read(smileys(letters.ATTACHMENTS), whole=True)
+
+    assert found["problem"] is None
+    assert [len(one["text"]) for one in found["attachments"]] == [letters.ATTACHED] * letters.ATTACHMENTS
+
+
+async def test_a_process_whose_answer_nobody_reads_is_ended(reader: Reader) -> None:
+    """Whatever it has still to say: the next mail does not wait for it."""
+    process = await reader._started()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    raw = smileys(letters.ATTACHMENTS)
+    process.stdin.write(len(raw).to_bytes(4, "big") + bytes([reading.ATTACHED]) + raw)
+    async with asyncio.timeout(20):
+        while not process.stdout._paused:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)
+        await reader.close()
+        after = await reader.read(mail("after"), whole=True)
+
+    assert process.returncode is not None
+    assert after["id"] == "after@customer.example"
+
+
 def pdf(content: bytes) -> bytes:
     writer, font = PdfWriter(), DictionaryObject()
     for name, value in (("/Type", "/Font"), ("/Subtype", "/Type1"), ("/BaseFont", "/Helvetica")):

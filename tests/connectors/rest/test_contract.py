@@ -91,6 +91,9 @@ class TestRest(ConnectorContract):
     def comment_by_somebody(self, double: RestDouble, record: str, text: str) -> None:
         double.remarked(record, text, by="ines")
 
+    def change_again(self, double: RestDouble, record: str) -> None:
+        double.changed(record, {"text": "again"}, by="ines")
+
     def effects(self, double: RestDouble, action: str, record: str) -> int:
         if action == "set_fields":
             return int(double.orders[record]["status"] == "packed")

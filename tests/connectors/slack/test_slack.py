@@ -288,6 +288,24 @@ async def test_the_vendors_own_verifier_agrees(bench: Bench) -> None:
     assert bench.connector.receive(delivery).events
 
 
+@pytest.mark.parametrize("kind", ["application/json", FORM, "text/plain"])
+def test_the_body_alone_says_what_it_means(connector: SlackConnector, kind: str) -> None:
+    """Nobody makes a decision of a message, or a message of a decision, by a header that is not signed."""
+    pressed: dict[str, Any] = {
+        "type": "block_actions",
+        "user": {"id": "U0NADIA01"},
+        "trigger_id": "t",
+        "channel": {"id": "C0REVIEW01"},
+    }
+    pressed["actions"] = [{"action_id": "penstock_approve", "value": KEY}]
+    form = urlencode({"payload": json.dumps(pressed)})
+    said = connector.receive(signed(callback(message(text=f"x&{form}&y")), kind=kind))
+    decided = connector.receive(signed(form.encode(), kind=kind))
+
+    assert (1, 0) == (len(said.events), len(said.decisions))
+    assert (0, 1) == (len(decided.events), len(decided.decisions))
+
+
 def test_rubbish_is_rejected(connector: SlackConnector) -> None:
     """Well-signed bytes that are no delivery raise `Rejected` or are ignored, and nothing else happens."""
     json_values = st.recursive(
@@ -443,11 +461,16 @@ async def test_a_long_draft_is_shown_as_far_as_it_goes(bench: Bench) -> None:
 FAULTS = [
     ({"kind": "status", "status": 401}, errors.AuthFailed),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "token_revoked"}}, errors.AuthFailed),
+    ({"kind": "status", "status": 403}, errors.Rejected),  # as of one channel: it stops no other
+    ({"kind": "status", "status": 200, "body": {"ok": False, "error": "missing_scope"}}, errors.Rejected),
+    ({"kind": "status", "status": 200, "body": {"ok": False, "error": "no_permission"}}, errors.Rejected),
+    ({"kind": "status", "status": 200, "body": {"ok": False, "error": "ekm_access_denied"}}, errors.Rejected),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "channel_not_found"}}, errors.NotFound),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "is_archived"}}, errors.Rejected),
     ({"kind": "status", "status": 200, "body": {"ok": False, "error": "internal_error"}}, errors.UnknownOutcome),
     ({"kind": "status", "status": 500}, errors.UnknownOutcome),
-    ({"kind": "status", "status": 503}, errors.Unavailable),
+    ({"kind": "status", "status": 503}, errors.UnknownOutcome),  # a proxy says it of what broke behind it
+    ({"kind": "status", "status": 503, "retry_after": "1"}, errors.Unavailable),
     ({"kind": "drop-before"}, errors.UnknownOutcome),
     ({"kind": "drop-after"}, errors.UnknownOutcome),
     ({"kind": "garbage"}, errors.UnknownOutcome),
@@ -588,6 +611,55 @@ async def test_records_that_are_none(bench: Bench, record: str) -> None:
     assert bench.double.calls == []
 
 
+async def odd(answer: dict[str, Any], body: bytes) -> tuple[list[type[BaseException]], list[str]]:
+    """Return what a read and a write are to us where Slack answers so, and which paths were asked for."""
+    asked: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        asked.append(scope["path"])
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", **answer})
+        await send({"type": "http.response.body", "body": body})
+
+    raised: list[type[BaseException]] = []
+    async with listening(app) as url:
+        found = Bench(SlackDouble(), url, connect(f"{url}/api"))
+        try:
+            for work in (
+                found.connector.lookups["user"].fetch("U0NADIA01", found.call(), 1),
+                found.reply(f"{THREAD}/1.000000"),
+            ):
+                with pytest.raises(errors.EdgeError) as error:
+                    await work
+                raised.append(error.type)
+        finally:
+            await found.connector.close()
+    return raised, asked
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_no_redirect_is_followed(status: int) -> None:
+    """It would take our token along, and a write would be made twice."""
+    raised, asked = await odd({"status": status, "headers": [(b"location", b"/elsewhere")]}, b"{}")
+
+    assert [errors.Unavailable, errors.UnknownOutcome] == raised
+    assert ["/api/users.info", "/api/chat.postMessage"] == asked
+
+
+async def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is read up to a bound."""
+    monkeypatch.setattr("connectors.slack.session.LONGEST", 100_000)
+    json_type = [(b"content-type", b"application/json")]
+    raised, _ = await odd(
+        {"status": 200, "headers": json_type}, b'{"ok": true, "ts": "1.1", "x": "' + b"x" * 200_000 + b'"}'
+    )
+
+    assert [errors.Unavailable, errors.UnknownOutcome] == raised
+
+
 # ---- progress ----------------------------------------------------------------------------------------
 
 
@@ -637,6 +709,78 @@ async def test_a_placeholder_somebody_deleted(bench: Bench) -> None:
     await bench.reply(record)
 
     assert bench.answers(record) == ["It left yesterday."]
+
+
+async def shown(bench: Bench, record: str, key: str = KEY) -> None:
+    progress = bench.connector.actions["reply"].progress
+    assert progress
+    await progress.show(record, bench.call(key))
+
+
+async def test_a_placeholder_whose_answer_was_lost(bench: Bench) -> None:
+    """It is looked for before anything is written, and becomes the answer: it does not stay for ever."""
+    record = bench.question()
+    await bench.fault(kind="drop-after", match="postMessage")
+    with pytest.raises(errors.UnknownOutcome):
+        await shown(bench, record)
+    await bench.reply(record)
+
+    assert ["It left yesterday."] == bench.answers(record)
+
+
+async def test_an_answer_behind_a_placeholder_is_found(bench: Bench) -> None:
+    """Another process wrote the answer and left the placeholder: there is an answer, and no second one is written."""
+    record = bench.question()
+    await shown(bench, record)
+    other = Bench(bench.double, bench.url, connect(f"{bench.url}/api"))
+    await bench.fault(kind="drop-after", match="postMessage")
+    with pytest.raises(errors.UnknownOutcome):
+        await other.reply(record)
+    find = bench.connector.actions["reply"].find
+    assert find
+    found = await find(record, "add", bench.call())
+    await other.connector.close()
+
+    assert found is not None
+    assert "It left yesterday." == bench.answers(record)[-1]
+
+
+@pytest.mark.parametrize("second", ["It left yesterday.", "It arrived.", "long " * 2_000])
+async def test_no_placeholder_stays_beside_an_answer_that_is_replaced(bench: Bench, second: str) -> None:
+    """The answer of before is what changes, or stays as it is; the placeholder goes."""
+    record = bench.question()
+    reply = bench.connector.actions["reply"]
+    await reply.write(record, {"text": "It left yesterday."}, "replace-own", bench.call())
+    await shown(bench, record, OTHER_KEY)
+    await reply.write(record, {"text": second}, "replace-own", bench.call(OTHER_KEY))
+
+    assert [second] == bench.answers(record)
+
+
+async def test_a_placeholder_that_cannot_be_taken_away(bench: Bench) -> None:
+    """What was written is written, whatever becomes of the placeholder."""
+    record = bench.question()
+    reply = bench.connector.actions["reply"]
+    await reply.write(record, {"text": "It left yesterday."}, "replace-own", bench.call())
+    await shown(bench, record, OTHER_KEY)
+    await bench.fault(kind="status", status=500, match="chat.delete")
+    await reply.write(record, {"text": "It arrived."}, "replace-own", bench.call(OTHER_KEY))
+
+    assert "It arrived." == bench.answers(record)[0]
+
+
+async def test_an_update_leaves_a_reply_the_reply_it_is(bench: Bench) -> None:
+    """Its key and its slot stay: it is found again, and replaced by the next one."""
+    record = bench.question()
+    reply, update = bench.connector.actions["reply"], bench.connector.actions["update"]
+    wrote = await reply.write(record, {"text": "first"}, "replace-own", bench.call())
+    await update.write(str(wrote.remote_id), {"text": "changed"}, "add", bench.call(OTHER_KEY, slot="other"))
+    assert reply.find
+    found = await reply.find(record, "add", bench.call())
+    await reply.write(record, {"text": "second"}, "replace-own", bench.call("c" * 64))
+
+    assert found is not None
+    assert ["second"] == bench.answers(record)
 
 
 async def test_a_placeholder_is_not_taken_for_the_answer(bench: Bench) -> None:
@@ -806,6 +950,24 @@ async def test_people_and_channels(bench: Bench) -> None:
                 await lookup.fetch(wrong, bench.call(), 1)
 
 
+@pytest.mark.parametrize("name", ["post", "approval"])
+async def test_a_channel_is_looked_through_as_far_as_it_may_help(bench: Bench, name: str) -> None:
+    """A message of ours is looked for among those of the last days: a busy channel takes no more requests for it."""
+    action, record = bench.connector.actions[name], bench.question()
+    place = "C0SUPPORT1" if name == "post" else record
+    await action.write(place, {"text": "hello"}, "add", bench.call())
+    channel = bench.double.channels["C0SUPPORT1" if name == "post" else "C0REVIEW01"]
+    channel[:0] = [
+        {"type": "message", "ts": f"{1_600_000_000 + number}.000000", "text": "old"} for number in range(1_000)
+    ]
+    assert action.find
+    before = len(bench.double.calls)
+    found = [await action.find(place, "add", bench.call(key)) for key in (KEY, OTHER_KEY)]
+
+    assert [True, False] == [one is not None for one in found]
+    assert 2 == len(bench.double.calls) - before
+
+
 @pytest.mark.parametrize(
     ("fault", "state"),
     [
@@ -849,6 +1011,18 @@ async def test_secrets_stay_secret(bench: Bench) -> None:
 
     for secret in known:
         assert not [text for text in seen if secret in text]
+
+
+async def test_waiting_for_a_turn_leaves_time_for_the_request(bench: Bench) -> None:
+    """Half of the time may go by in our own line; then it is `Crowded`, and nothing was sent."""
+    record = bench.question()
+    reply = bench.connector.actions["reply"]
+    bench.connector._slack._channel("C0SUPPORT1")._left = -6.0  # seven seconds until there is a turn
+    for timeout in (10.0, 0.0):
+        with pytest.raises(errors.Crowded):
+            await reply.write(record, {"text": "x"}, "add", bench.call(timeout=timeout))
+
+    assert 0 == bench.writes()
 
 
 async def test_many_at_once_keep_to_the_pace_of_a_channel(bench: Bench) -> None:

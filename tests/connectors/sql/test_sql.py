@@ -22,7 +22,7 @@ from connectors.contract import Delivery, Page
 from connectors.sql.connector import SqlConnector
 from ledger.testing_server import ELSEWHERE, LocalServer
 from penstock import errors
-from penstock.clock import SystemClock
+from penstock.clock import Clock, SystemClock
 from penstock.errors import Invalid
 from penstock.secrets import Secrets
 
@@ -115,14 +115,14 @@ class Shop:
         return self.connector.sources[source].read(cursor, call)
 
 
-def connect(url: str, **settings: Any) -> SqlConnector:
+def connect(url: str, *, clock: Clock | None = None, secrets: Secrets | None = None, **settings: Any) -> SqlConnector:
     given = {"url": "${env:WAREHOUSE}", "lookups": LOOKUPS, "sources": {"outbox": OUTBOX, "changes": CHANGES}}
     found = catalog.open(
         "sql",
         given | settings,
-        secrets=Secrets({"WAREHOUSE": url}),
-        http=None,
-        clock=SystemClock(),  # type: ignore[arg-type]  # it speaks no HTTP
+        secrets=secrets or Secrets({"WAREHOUSE": url}),
+        http=None,  # type: ignore[arg-type]  # it speaks no HTTP
+        clock=clock or SystemClock(),
     )
     assert isinstance(found, SqlConnector)
     return found

@@ -4,7 +4,6 @@ The catch-up of Zendesk: tickets no webhook told of, under the ids their webhook
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from penstock.clock import SystemClock
 from penstock.http_aiohttp import AiohttpHttp
 from penstock.secrets import Secrets
 from schemas.events import Event
+from tests.connectors.reading import read_pages
 
 
 @dataclass
@@ -37,18 +37,7 @@ class Desk:
     http: AiohttpHttp
 
     async def read(self, cursor: bytes | None, *, pages: int = 1_000) -> tuple[list[Event], bytes]:
-        call = open_source_call(self.connector, self.http, key="s", timeout=5.0, clock=SystemClock())
-        found: list[Event] = []
-        reading = self.connector.sources["tickets"].read(cursor, call)
-        async with contextlib.aclosing(reading) as some:  # type: ignore[type-var]
-            async for page in some:
-                found += page.events
-                cursor = page.cursor or cursor
-                pages -= 1
-                if not pages:
-                    break
-        assert cursor is not None
-        return found, cursor
+        return await read_pages(self.connector, "tickets", cursor, self.http, pages=pages)
 
     def opened(self, number: int, *, ago: float = 0.0, **more: object) -> None:
         at = (datetime.now(UTC) - timedelta(seconds=ago)).isoformat(timespec="seconds").replace("+00:00", "Z")

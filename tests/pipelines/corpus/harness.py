@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from connectors.contract import ActionSpec, ConnectorSpec, LookupSpec
+from connectors.specs import ActionSpec, ConnectorSpec, LookupSpec
 from penstock.errors import Invalid
 from pipelines import as_text, check
 
