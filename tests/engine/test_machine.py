@@ -106,6 +106,18 @@ async def test_a_silent_connection_is_told(
     assert 'penstock_source_quiet_seconds{connection="desk",source="*"}' in shown
 
 
+async def test_what_came_before_a_stop_is_counted(world: Any) -> None:
+    """
+    It looks every half minute, and once more when it stops; a ledger that is away does not hold it up.
+    """
+    async with engine(world, silence={"desk": "usual"}) as made:
+        await made.start()
+        made._heartbeat.beat("desk", "webhook", 3)
+    counted = await world.ledger.beats("desk", "webhook", 0)
+
+    assert list(counted.values()) == [3]
+
+
 async def test_an_engine_that_never_started_stops(world: Any) -> None:
     """
     A start that failed half-way is cleaned up like any other.
