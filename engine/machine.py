@@ -240,7 +240,9 @@ class Engine:
             async with asyncio.timeout(HEALTH_TIMEOUT):
                 await self._heartbeat.keep()
         except (PenstockError, TimeoutError) as error:
-            log.warning("what sources sent last could not be counted: %s", str(error) or type(error).__name__)
+            log.warning("what sources sent last could not be counted: %s", str(error) or "the ledger gave no answer")
+        except Exception:  # nothing may keep the hub from leaving
+            log.exception("counting what sources sent last failed unforeseen")
 
     async def health(self, connection: str) -> Health:
         """
