@@ -35,7 +35,7 @@ from ledger.beats import SILENT
 from ledger.contract import Ledger
 from ledger.fuses import FUSE
 from penstock.clock import Clock
-from penstock.errors import EdgeError
+from penstock.errors import EdgeError, PenstockError
 from penstock.http import Http
 from penstock.metrics import Instruments
 from penstock.tracing import Tracing
@@ -239,8 +239,10 @@ class Engine:
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT):
                 await self._heartbeat.keep()
-        except Exception as error:
-            log.warning("what sources sent last could not be counted: %s", str(error) or type(error).__name__)
+        except (PenstockError, TimeoutError) as error:
+            log.warning("what sources sent last could not be counted: %s", str(error) or "the ledger gave no answer")
+        except Exception:  # nothing may keep the hub from leaving
+            log.exception("counting what sources sent last failed unforeseen")
 
     async def health(self, connection: str) -> Health:
         """
