@@ -94,44 +94,48 @@ class Org:
         held = orjson.loads(cursor) if cursor else {"replay": None, "time": None}
         now = utc(self.clock.now_ms())
         since = datetime.fromisoformat(held["time"]) if held["time"] else now
+        there: dict[str, str] = {}
         if cursor is None:
+            there = await self._there(now, call)
             yield Page(cursor=_place(None, now))
         try:
-            async for page in self._after(held["replay"], since, call, opened, new=cursor is None):
+            async for page in self._after(held["replay"], since, call, opened, there):
                 yield page
         except AuthFailed:
             self.client.forget()
             raise
 
     async def _after(
-        self, replay: str | None, since: datetime, call: Call, opened: Callable[[Call], Any], *, new: bool
+        self, replay: str | None, since: datetime, call: Call, opened: Callable[[Call], Any], there: Mapping[str, str]
     ) -> AsyncIterator[Page]:
         try:
-            if new or replay:
-                async for page in self._subscribed(base64.b64decode(replay) if replay else None, call, opened):
+            if replay:
+                async for page in self._subscribed(base64.b64decode(replay), call, opened):
                     yield page
                 return
         except Stale:
             log.warning("Salesforce does not know our position any more; reading what changed since %s", since)
-        async for page in self._resynced(since, call, opened):
+        async for page in self._resynced(since, call, opened, there):
             yield page
 
-    async def _subscribed(self, replay: bytes | None, call: Call, opened: Callable[[Call], Any]) -> AsyncIterator[Page]:
+    async def _subscribed(self, replay: bytes, call: Call, opened: Callable[[Call], Any]) -> AsyncIterator[Page]:
         subscription: Subscription = await opened(call)
         async for batch in subscription.read(replay):
             async for page in self._pages(batch, call, {}):
                 yield page
 
-    async def _resynced(self, since: datetime, call: Call, opened: Callable[[Call], Any]) -> AsyncIterator[Page]:
+    async def _resynced(
+        self, since: datetime, call: Call, opened: Callable[[Call], Any], there: Mapping[str, str]
+    ) -> AsyncIterator[Page]:
         """
-        Subscribe at the end first, then read what changed, then go on: nothing falls in between.
+        Subscribe at the end first, then read what changed, but not what was *there*, then go on: nothing falls in between.
         """
         subscription: Subscription = await opened(call)
         batches = subscription.read(None)
         waiting = await anext(batches)  # a keep-alive, or the first changes: from here on nothing is missed
         known: dict[str, datetime] = {}
         for name in self.objects:
-            async for page in self._read_since(name, since, call, known):
+            async for page in self._read_since(name, since, call, known, there):
                 yield page
         async for page in self._pages(waiting, call, known):
             yield page
@@ -150,7 +154,9 @@ class Org:
             name, time = change.header["entityName"], facts.committed(change)
             if "*" in "".join(facts.ids(change)) or change.header.get("changeType") == "GAP_OVERFLOW":
                 yield found.page()
-                async for page in self._read_since(name, time, call, {}):  # what Salesforce could not tell one by one
+                async for page in self._read_since(
+                    name, time, call, {}, {}
+                ):  # what Salesforce could not tell one by one
                     yield page
                 continue
             number = f"{change.header.get('transactionKey')}/{change.header.get('sequenceNumber')}"
@@ -161,18 +167,33 @@ class Org:
         yield found.page(_place(batch.replay, time))
 
     async def _read_since(
-        self, name: str, since: datetime, call: Call, known: dict[str, datetime]
+        self, name: str, since: datetime, call: Call, known: dict[str, datetime], there: Mapping[str, str]
     ) -> AsyncIterator[Page]:
         """
         Yield what changed since a commit, which tells its records in *known*: they were written before it.
+
+        States that were *there* before are passed.
         """
         begun = since - timedelta(seconds=OVERLAP)
+        before = {state.partition("/")[0] for state in there}
         async for records in self._changed_since(name, begun, call):
             found = Found(self.source)
             for record in records:
-                known[record["Id"]] = facts.instant(record["SystemModstamp"])
-                self._gather(found, name, record, begun)
-            yield found.page()
+                if facts.state(record) not in there:
+                    known[record["Id"]] = facts.instant(record["SystemModstamp"])
+                    self._gather(found, name, record, begun, again=record["Id"] in before)
+            if found.events or found.refused:
+                yield found.page()
+
+    async def _there(self, now: datetime, call: Call) -> dict[str, str]:
+        """
+        Return the states that are there as a reading begins, as far as a later one looks back.
+        """
+        there: dict[str, str] = {}
+        for name in self.objects:
+            async for records in self._changed_since(name, now - timedelta(seconds=OVERLAP), call):
+                there |= facts.states(records)
+        return there
 
     async def _records(self, changes: Sequence[Change], call: Call) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -237,10 +258,7 @@ class Org:
         """
         if cursor is None:
             now = utc(self.clock.now_ms())
-            there: dict[str, str] = {}
-            for name in self.objects:
-                async for records in self._changed_since(name, now - timedelta(seconds=OVERLAP), call):
-                    there |= facts.states(records)
+            there = await self._there(now, call)
             yield Page(cursor=facts.kept(now.isoformat(), dict.fromkeys(self.objects, now.isoformat()), there))
             return
         held = orjson.loads(cursor)
