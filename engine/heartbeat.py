@@ -1,16 +1,20 @@
 """
 Heartbeat: each source knows what it usually sends, and people hear of it when it does not.
 
-What is usual is learned by the hour of the week, so that nights and Sundays are no alarm: the mean of the same hour in
-the weeks before. A source is silent when so many events are missing that chance is no reason. How long a connection
-may be silent can be said instead; then all of its sources count together.
+What is usual is learned by the hour of the week, so that nights and Sundays are no alarm: the median of the same hour
+in the weeks before, and no more than in the hours beside it, as clocks are changed and people are not on time. Only
+hours of which nothing at all was heard count: an hourly export is silent for most of each. A source is silent when so
+many events are missing that chance is no reason. How long a connection may be silent can be said instead; then all of
+its sources count together.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import statistics
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ledger.beats import HOUR, LEARNED, WEEKS, Beat, Pulse
@@ -27,7 +31,7 @@ ALL = "*"
 """All sources of a connection together."""
 LOOK_EVERY = 30.0  # seconds
 GAP = 600.0  # seconds in which no hub listened, after which silence begins anew
-LEAST = 600_000  # ms of silence that are never an alarm by what is usual
+DOWN = 3 * LOOK_EVERY  # seconds of the same for one that begins to listen: hubs that ran had looked meanwhile
 MISSED = 20.0  # events that are usual in the time of an alarm
 _WEEK = 7 * 24  # hours
 
@@ -55,7 +59,7 @@ class Quiet:
         """
         if isinstance(self.limit, float):
             return self.seconds >= self.limit
-        return self.missed is not None and self.missed >= MISSED and self.seconds * 1000 >= LEAST
+        return self.missed is not None and self.missed >= MISSED
 
     @property
     def told(self) -> dict[str, Any]:
@@ -70,8 +74,24 @@ class Heartbeat:
     Listens to the sources of one process; its ledger knows what all of them heard.
     """
 
-    def __init__(self, limits: Mapping[str, Limit], *, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self,
+        limits: Mapping[str, Limit],
+        *,
+        sources: Mapping[str, Collection[str]] = MappingProxyType({}),
+        ledger: Ledger,
+        clock: Clock,
+    ) -> None:
+        """
+        Listen within *limits*; *sources* are the polls and streams there are, by connection.
+        """
         self._limits = {name: limit for name, limit in limits.items() if limit != "off"}
+        self._watched = {
+            (name, source)
+            for name, limit in self._limits.items()
+            for source in ([ALL] if isinstance(limit, float) else [WEBHOOK, *sources.get(name, ())])
+        }
+        self._gap = DOWN
         self._ledger = ledger
         self._clock = clock
         self._heard: dict[tuple[str, str], Beat] = {}
@@ -94,18 +114,26 @@ class Heartbeat:
         """
         Keep what was heard since the last look, and tell of who is silent.
         """
+        await self.keep()
+        for quiet in await quiets(self._limits, ledger=self._ledger, clock=self._clock) if self._limits else ():
+            if (quiet.pulse.connection, quiet.pulse.source) in self._watched:
+                await self._judge(quiet)
+
+    async def keep(self) -> None:
+        """
+        Keep what was heard since the last look.
+        """
         if not self._limits:
             return
         heard, self._heard = self._heard, {}
         named = [Beat(connection=name, source=ALL) for name, limit in self._limits.items() if isinstance(limit, float)]
         try:
-            await self._ledger.beat([*named, *heard.values()], gap=GAP)
+            await self._ledger.beat([*named, *heard.values()], watched=self._watched, gap=self._gap)
         except Exception:
             for one in heard.values():
                 self._take_back(one)
             raise
-        for quiet in await quiets(self._limits, ledger=self._ledger, clock=self._clock):
-            await self._judge(quiet)
+        self._gap = GAP
 
     def _take_back(self, beat: Beat) -> None:
         """
@@ -131,40 +159,50 @@ class Heartbeat:
 
 async def quiets(limits: Mapping[str, Limit], *, ledger: Ledger, clock: Clock) -> list[Quiet]:
     """
-    Return how quiet every source is that is to be listened to.
+    Return how quiet every source is that is to be listened to; one that no hub has any more is not.
     """
-    now = clock.now_ms()
-    found = []
-    for pulse in await ledger.pulses():
+    now, found = clock.now_ms(), []
+    pulses = await ledger.pulses()
+    lately = max((pulse.watched_at for pulse in pulses), default=0) - GAP * 1000
+    for pulse in pulses:
         limit = limits.get(pulse.connection, "off")
-        if limit == "off" or (pulse.source == ALL) != isinstance(limit, float):
+        if limit == "off" or (pulse.source == ALL) != isinstance(limit, float) or pulse.watched_at < lately:
             continue
         missed = None
         if limit == "usual" and pulse.last_at is not None:
-            counts = await ledger.beats(pulse.connection, pulse.source, now // HOUR - LEARNED)
-            missed = usual(counts, pulse.first_at, pulse.quiet_from, now)
+            kept = now // HOUR - LEARNED
+            counts = await ledger.beats(pulse.connection, pulse.source, kept)
+            missed = usual(counts, max(pulse.first_at, kept * HOUR), pulse.quiet_from, now)
         found.append(Quiet(pulse=pulse, seconds=max(0, now - pulse.quiet_from) / 1000, missed=missed, limit=limit))
     return found
 
 
 def usual(counts: Mapping[int, int], first_at: int, since: int, until: int) -> float | None:
     """
-    Return how many events are usual from UTC ms *since* to *until*, by *counts* of hours since the epoch.
+    Return how many events are usual in the whole hours from UTC ms *since* to *until*, by *counts* of hours since the
+    epoch.
 
     None when the source has not been known for a week; *first_at* is since when it is.
     """
-    means = {hour: _mean(counts, first_at // HOUR, hour) for hour in range(since // HOUR, -(-until // HOUR))}
-    known = {hour: mean for hour, mean in means.items() if mean is not None}
-    if not known:
+    first, last = first_at // HOUR, until // HOUR
+    if _rate(counts, first, last) is None:
         return None
-    shares = {hour: min(until, (hour + 1) * HOUR) - max(since, hour * HOUR) for hour in known}
-    return sum(mean * shares[hour] / HOUR for hour, mean in known.items())
+    rates = [_rate(counts, first, hour) for hour in range(since // HOUR + 1, last)]
+    return float(sum(rate for rate in rates if rate is not None))
 
 
-def _mean(counts: Mapping[int, int], first: int, hour: int) -> float | None:
+def _rate(counts: Mapping[int, int], first: int, hour: int) -> float | None:
+    """
+    Return what is to be expected of an hour; None when it is not known yet.
+    """
+    usual_, before, after = (_median(counts, first, each) for each in (hour, hour - 1, hour + 1))
+    return None if usual_ is None else min(each for each in (usual_, before, after) if each is not None)
+
+
+def _median(counts: Mapping[int, int], first: int, hour: int) -> float | None:
     weeks = [hour - _WEEK * back for back in range(1, WEEKS + 1)]
     known = [counts.get(week, 0) for week in weeks if week > first]  # the first hour was not a whole one
-    return sum(known) / len(known) if known else None
+    return float(statistics.median(known)) if known else None
 
 
 def in_words(quiet: Quiet) -> str:

@@ -35,12 +35,15 @@ class Judging:
         self._lineage = Lineage(plan, connector=connectors[plan.connection], ledger=ledger, clock=clock)
         self._fuses = Fuses(plan, ledger=ledger, clock=clock)
 
-    def on_arrival(self, event: Event, *, of_any_age: bool = False) -> tuple[Verdict, str] | None:
+    def on_arrival(
+        self, event: Event, *, of_any_age: bool = False, of_anybody: bool = False
+    ) -> tuple[Verdict, str] | None:
         """
         Return the verdict and reason of an event this pipeline does not want; None when it does.
         """
         try:
-            return self._unwanted(event) or (None if of_any_age else self._stale(event))
+            own = None if of_anybody else self._own_write(event)
+            return own or self._unwanted(event) or (None if of_any_age else self._stale(event))
         except PenstockError as error:
             return "dead", f"event {event.id}: {error}"
         except Exception as error:  # one event that breaks us must not stop the others
@@ -51,11 +54,13 @@ class Judging:
         """
         Judge once more what was not asked about yet, by what is known now. Raises `EchoPending`.
 
-        What a person sent on its way again is judged anew, however old it is; what an earlier generation
-        of it wrote is no echo.
+        What a person sent on its way again is judged anew, however old it is; and one that is to begin anew
+        runs whoever wrote it, for what its own earlier generation wrote is no echo either.
         """
-        if claim.came_back and (unwanted := self.on_arrival(event, of_any_age=True)) is not None:
-            return unwanted
+        if claim.came_back:
+            unwanted = self.on_arrival(event, of_any_age=True, of_anybody=claim.generation > 0)
+            if unwanted is not None:
+                return unwanted
         alone = claim.burst is None or claim.burst.count == 1
         if (
             alone and not claim.generation and (echo := await self.echo(event))
@@ -76,9 +81,12 @@ class Judging:
         own = own or await echo_of(event, self._plan.connection, ledger=self._ledger, clock=self._clock)
         return await self._lineage.stopped(event, own)
 
-    def _unwanted(self, event: Event) -> tuple[Verdict, str] | None:
+    def _own_write(self, event: Event) -> tuple[Verdict, str] | None:
         if (own := self._own(event)) and not self._plan.chain.follows:  # else only the ledger knows who wrote
             return "own-write", own
+        return None
+
+    def _unwanted(self, event: Event) -> tuple[Verdict, str] | None:
         if event.type not in self._plan.events:
             return "filtered", f"{event.type} is not one of trigger.events"
         self._plan.whose(event, event.key)

@@ -89,7 +89,7 @@ class Lineage:
             known = Event.from_json(body)
             before = [cause for cause in causes if cause.event != (known.source, known.id)]
             fitting = self._likely(before, known, sure=True)
-            if known.type == event.type and known.id != event.id and fitting:
+            if known.id != event.id and fitting:
                 await self._ledger.come_of(self._heard(known), _origins(fitting), anyway=True)
 
     def _judged(self, kept: Kept, own: str | None) -> str | None:

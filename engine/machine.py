@@ -35,7 +35,7 @@ from ledger.beats import SILENT
 from ledger.contract import Ledger
 from ledger.fuses import FUSE
 from penstock.clock import Clock
-from penstock.errors import EdgeError
+from penstock.errors import EdgeError, PenstockError
 from penstock.http import Http
 from penstock.metrics import Instruments
 from penstock.tracing import Tracing
@@ -138,7 +138,8 @@ class Engine:
         )
         self._topics = Topics(bus, ledger, partitions=layout.partitions, readers=_readers(layout, connectors, plans))
         self.metrics = Metrics(ledger, clock, _zone(plans), instruments)
-        self._heartbeat = Heartbeat(silence, ledger=ledger, clock=clock)
+        read = {name: connector.sources for name, connector in connectors.items()}
+        self._heartbeat = Heartbeat(silence, sources=read, ledger=ledger, clock=clock)
         self.ingress = self._door(bus, layout)
         self._sources = self._opened(bus, layout, instruments, fail)
         self._partitions = layout.partitions
@@ -228,6 +229,20 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self.executor.stop(grace)
+        if self._chores:
+            await self._hear_out()
+
+    async def _hear_out(self) -> None:
+        """
+        Keep what sources sent since the last look; the ledger may be away.
+        """
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT):
+                await self._heartbeat.keep()
+        except (PenstockError, TimeoutError) as error:
+            log.warning("what sources sent last could not be counted: %s", str(error) or "the ledger gave no answer")
+        except Exception:  # nothing may keep the hub from leaving
+            log.exception("counting what sources sent last failed unforeseen")
 
     async def health(self, connection: str) -> Health:
         """

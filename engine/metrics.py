@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from engine.heartbeat import GAP
 from ledger.beats import Pulse
 from ledger.contract import Ledger
 from ledger.fuses import Fuse
@@ -135,7 +136,8 @@ class _Kept:
         labels = ["connection", "source"]
         silent = GaugeMetricFamily("penstock_source_silent", "Whether a source is silent for too long.", labels=labels)
         quiet = GaugeMetricFamily("penstock_source_quiet_seconds", "Time without an event of a source.", labels=labels)
-        for pulse in self._pulses:
+        listened = [pulse for pulse in self._pulses if self._now - pulse.watched_at <= GAP * 1000]
+        for pulse in listened:  # a source that is gone, or that nobody wants to hear of, is not silent
             name = [pulse.connection, pulse.source]
             silent.add_metric(name, int(pulse.silent_at is not None))
             quiet.add_metric(name, max(0, self._now - pulse.quiet_from) / 1000)

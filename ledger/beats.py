@@ -6,7 +6,7 @@ A source is a poll or a stream by its name, or `webhook`; `*` stands for all of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,8 +16,8 @@ Kind of parcel.
 """
 HOUR = 3_600_000  # ms
 WEEKS = 4
-"""Of how many weeks the usual rate of an hour is the mean."""
-LEARNED = WEEKS * 7 * 24 + 1  # hours that are kept
+"""Of how many weeks the usual rate of an hour is learned."""
+LEARNED = WEEKS * 7 * 24 + 2  # hours that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ class Beats(Protocol):
     Keeps what sources send.
     """
 
-    async def beat(self, beats: Sequence[Beat], *, gap: float) -> None:
+    async def beat(self, beats: Sequence[Beat], *, watched: Collection[tuple[str, str]], gap: float) -> None:
         """
-        Count what was heard, and note that every source is listened to now.
+        Count what was heard, and note that the sources *watched* (connection, source) are listened to now.
 
         After *gap* seconds in which nobody did, what is quiet begins to be so now. Who was silent and is heard
         again is silent no more.

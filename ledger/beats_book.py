@@ -5,7 +5,7 @@ The part of the book that knows of beats; `ledger.beats.Beats`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,9 +30,11 @@ class BeatsBook:
     store: Store
     clock: Clock
 
-    async def beat(self, beats: Sequence[Beat], *, gap: float) -> None:
+    async def beat(self, beats: Sequence[Beat], *, watched: Collection[tuple[str, str]], gap: float) -> None:
         named, now = [asdict(one) for one in beats], self.clock.now_ms()
-        await self.store.write(lambda connection: _beat(connection, named, now, int(gap * 1000)), _NEEDS)
+        times = {"now": now, "before": now - int(gap * 1000)}
+        watches = [{"connection": connection, "source": source} | times for connection, source in sorted(watched)]
+        await self.store.write(lambda connection: _beat(connection, named, watches, now), _NEEDS)
 
     async def pulses(self) -> list[Pulse]:
         rows = await self.store.read(lambda connection: connection.execute(queries["pulses"]).fetchall())
@@ -48,12 +50,13 @@ class BeatsBook:
         return await self.store.write(lambda connection: _fall_silent(connection, pulse, told, now), _NEEDS)
 
 
-def _beat(connection: Connection, beats: Sequence[dict[str, Any]], now: int, gap: int) -> None:
+def _beat(connection: Connection, beats: Sequence[dict[str, Any]], watches: Sequence[dict[str, Any]], now: int) -> None:
     for one in beats:
         connection.execute(queries["know_pulse"], one | {"now": now})
         if one["events"]:
             connection.execute(queries["count_beats"], one | {"hour": one["at"] // HOUR})
-    connection.execute(queries["watch_pulses"], {"now": now, "before": now - gap})
+    for watch in watches:
+        connection.execute(queries["watch_pulse"], watch)
     for one in beats:
         if one["events"]:
             connection.execute(queries["beat_pulse"], one)

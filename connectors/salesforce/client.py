@@ -46,6 +46,9 @@ _GONE = {"NOT_FOUND", "ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFO
 _AUTH = {"INVALID_SESSION_ID", "INVALID_LOGIN", "API_DISABLED_FOR_ORG", "INVALID_AUTH"}
 _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
+USERINFO = "userinfo"
+"""The question who we are."""
+
 
 class Client:
     """
@@ -218,7 +221,7 @@ class Client:
             if code == "REQUEST_LIMIT_EXCEEDED" and wait is None:
                 wait = UNTIL_TOMORROW
             return Unavailable(said, retry_after=wait)
-        if code in _AUTH or status == 401:
+        if code in _AUTH or status == 401 or (status == 403 and what == USERINFO):  # which asks about the token alone
             return AuthFailed(said)
         if code in _GONE or status == 404:
             return NotFound(said)

@@ -29,7 +29,7 @@ from connectors.contract import (
     Written,
 )
 from connectors.salesforce.changes import TOPIC, Org
-from connectors.salesforce.client import Client
+from connectors.salesforce.client import USERINFO, Client
 from connectors.salesforce.declaration import spec, word
 from connectors.salesforce.facts import plain
 from connectors.salesforce.pubsub import Subscription
@@ -109,7 +109,7 @@ class SalesforceConnector:
         """
         started = self._clock.monotonic()
         try:
-            who = await self._client.ask(who_we_are, call, what="userinfo")
+            who = await self._client.ask(who_we_are, call, what=USERINFO)
         except AuthFailed as error:
             return Health(state="auth", detail=str(error))
         except Unavailable as error:
@@ -139,7 +139,7 @@ class SalesforceConnector:
             yield page
 
     async def _subscription(self, call: Call) -> Subscription:
-        who, token, instance = await self._client.ask(access, call, what="userinfo")
+        who, token, instance = await self._client.ask(access, call, what=USERINFO)
         return Subscription(
             target=self._settings["pubsub"],
             token=token,
@@ -278,7 +278,7 @@ class SalesforceConnector:
 
     async def _we(self, call: Call) -> str:
         if self.acts_as is None:
-            who = await self._client.ask(who_we_are, call, what="userinfo")
+            who = await self._client.ask(who_we_are, call, what=USERINFO)
             self.acts_as = str(who.get("user_id") or "") or None
         if self.acts_as is None:
             raise Unavailable("userinfo: Salesforce does not say who we are")

@@ -15,11 +15,11 @@ ON CONFLICT (connection, source, hour) DO UPDATE SET events = beats.events + exc
 UPDATE pulses SET last_at = :at, quiet_from = :at, silent_at = NULL
 WHERE connection = :connection AND source = :source AND (last_at IS NULL OR last_at <= :at);
 
--- watch_pulses --
--- All of them are listened to; what was quiet while nobody did begins to be quiet now
+-- watch_pulse --
+-- It is listened to; what was quiet while nobody did begins to be quiet now
 UPDATE pulses SET quiet_from = CASE WHEN watched_at < :before THEN :now ELSE quiet_from END,
     silent_at = CASE WHEN watched_at < :before THEN NULL ELSE silent_at END, watched_at = :now
-WHERE watched_at < :now;
+WHERE connection = :connection AND source = :source AND watched_at < :now;
 
 -- silence_pulse --
 -- People are told, once
@@ -39,5 +39,5 @@ SELECT hour, events FROM beats WHERE connection = :connection AND source = :sour
 DELETE FROM beats WHERE hour < :before;
 
 -- forget_pulses --
--- Sources that have sent nothing for as long; one that is still listened to is known anew
-DELETE FROM pulses WHERE coalesce(last_at, first_at) < :before;
+-- Sources nobody has listened to for as long
+DELETE FROM pulses WHERE watched_at < :before;

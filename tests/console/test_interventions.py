@@ -384,9 +384,9 @@ def test_a_silent_source_shows_in_doctor(
 
     async def listen(book: Ledger) -> None:
         at = SystemClock().now_ms() - int(ago * 3_600_000)
-        await book.beat(
-            [Beat(connection="helpdesk", source=name, events=1, at=at) for name in ("webhook", "*")], gap=600
-        )
+        names = [("helpdesk", "webhook"), ("helpdesk", "*")]
+        beats = [Beat(connection=connection, source=source, events=1, at=at) for connection, source in names]
+        await book.beat(beats, watched=names, gap=600)
 
     in_ledger(project, listen)
     text = (project / "pipelines.yaml").read_text()

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -17,6 +18,7 @@ from engine import heartbeat
 from engine.alerts import Alerts, Webhook
 from engine.dispatch import Dispatch
 from engine.heartbeat import ALL, WEBHOOK, Heartbeat, limits_of, quiets, usual
+from engine.metrics import Metrics
 from ledger.beats import HOUR, SILENT, Beat
 from penstock.clock import ManualClock
 from penstock.errors import Unavailable
@@ -24,6 +26,7 @@ from penstock.http import Response
 from pipelines.declaration import Declaration
 
 DAY, WEEK = 24 * 3600.0, 7 * 24 * 3600.0
+NAMES = {("desk", WEBHOOK), ("desk", "catch-up")}
 
 
 class Street:
@@ -37,21 +40,21 @@ class Street:
         self.heart = self.process()
 
     def process(self, limit: Any = "usual") -> Heartbeat:
-        return Heartbeat({"desk": limit}, ledger=self.ledger, clock=self.clock)
+        return Heartbeat({"desk": limit}, sources={"desk": ["catch-up"]}, ledger=self.ledger, clock=self.clock)
 
     async def learn(self, weeks: int, source: str = WEBHOOK) -> None:
         """
         Let 40 events come in each hour of a working day, as the ledger would have counted them.
         """
         begin = self.clock.now_ms() // HOUR
-        await self.ledger.beat([Beat(connection="desk", source=source)], gap=heartbeat.GAP)
+        await self.ledger.beat([Beat(connection="desk", source=source)], watched=NAMES, gap=heartbeat.GAP)
         hours = [begin + hour for hour in range(weeks * 7 * 24) if (hour // 24) % 7 < 5 and hour % 24 < 8]
         for hour in hours:
             await self.ledger.beat(
-                [Beat(connection="desk", source=source, events=40, at=hour * HOUR)], gap=heartbeat.GAP
+                [Beat(connection="desk", source=source, events=40, at=hour * HOUR)], watched=NAMES, gap=heartbeat.GAP
             )
         await self.clock.advance(weeks * WEEK)
-        await self.ledger.beat([], gap=1e9)
+        await self.ledger.beat([], watched=NAMES, gap=1e9)
 
     async def passes(self, seconds: float, *, every: float = 300.0, events: int = 0, source: str = WEBHOOK) -> None:
         """
@@ -78,18 +81,18 @@ async def street() -> AsyncIterator[Street]:
 
 async def test_silence_beyond_what_is_usual_is_told_once(street: Street) -> None:
     """
-    Forty an hour at this time: after half an hour without any somebody hears of it, and not again.
+    Forty an hour at this time: after a whole hour without any somebody hears of it, and not again.
     """
     await street.learn(2)
     await street.passes(600, events=3)
-    await street.passes(1500)
+    await street.passes(6300)
     assert await street.told() == []
     await street.passes(600)
     (told,) = await street.told()
     await street.passes(7200)
 
     assert (told["connection"], told["source"]) == ("desk", WEBHOOK)
-    assert told["usual"].startswith("about 2") and told["usual"].endswith("events are usual in that time")
+    assert told["usual"] == "about 40 events are usual in that time"
     assert await street.told() == []
 
 
@@ -99,7 +102,7 @@ async def test_a_quiet_night_is_no_alarm(street: Street) -> None:
     """
     await street.learn(2)
     await street.passes(4 * DAY + 8 * 3600, every=3600, events=40)
-    await street.passes(2 * DAY + 16 * 3600, every=3600)
+    await street.passes(2 * DAY + 17 * 3600, every=600)
     assert await street.told() == []
     await street.passes(3600)
 
@@ -112,13 +115,59 @@ async def test_what_is_heard_again_may_fall_silent_again(street: Street, caplog:
     """
     await street.learn(2)
     await street.passes(300, events=1)
-    await street.passes(3600)
+    await street.passes(7200)
     with caplog.at_level(logging.WARNING):
         await street.passes(600, events=1)
     assert [one.message for one in caplog.records] == ["source desk/webhook is heard again"]
-    await street.passes(3600)
+    await street.passes(7200)
 
     assert len(await street.told()) == 2
+
+
+async def test_who_sends_all_of_an_hour_at_once_is_not_silent_in_between(street: Street) -> None:
+    """
+    An hourly export: most of each hour nothing is to be heard.
+    """
+    await street.learn(2)
+    for _ in range(6):
+        await street.passes(600, every=600, events=40)
+        await street.passes(3000, every=600)
+
+    assert await street.told() == []
+
+
+async def test_a_source_that_is_gone_is_not_silent(street: Street) -> None:
+    """
+    The configuration has another one in its place: it is told of no more, not shown, and forgotten.
+    """
+    await street.learn(2)
+    await street.learn(2, "old")
+    await street.passes(300, events=1, source="old")
+    street.heart = street.process()
+    await street.passes(7200, events=3)
+    shown = (await Metrics(street.ledger, street.clock, ZoneInfo("UTC")).text()).decode()
+
+    assert await street.told() == []
+    assert 'source="webhook"' in shown and 'source="old"' not in shown
+    found = await quiets({"desk": "usual"}, ledger=street.ledger, clock=street.clock)
+    assert [quiet.pulse.source for quiet in found] == [WEBHOOK]
+    await street.passes(30 * DAY, every=DAY)
+    await street.ledger.prune()
+    assert [pulse.source for pulse in await street.ledger.pulses()] == [WEBHOOK]
+
+
+async def test_a_short_stop_is_no_silence(street: Street) -> None:
+    """
+    Five minutes without a hub: silence begins when it listens again, and not with the last event.
+    """
+    await street.learn(2)
+    await street.passes(3600, every=30, events=1)
+    await street.clock.advance(300)
+    street.heart = street.process()
+    await street.heart.look()
+    (quiet,) = await quiets({"desk": "usual"}, ledger=street.ledger, clock=street.clock)
+
+    assert quiet.seconds == 0
 
 
 @pytest.mark.parametrize("days", [0, 6])
@@ -143,7 +192,7 @@ async def test_each_source_has_its_own_rate(street: Street) -> None:
     """
     await street.learn(2)
     await street.passes(1200, events=3)
-    await street.passes(3600, events=3, source="catch-up")
+    await street.passes(7200, events=3, source="catch-up")
 
     assert [told["source"] for told in await street.told()] == [WEBHOOK]
 
@@ -183,7 +232,7 @@ async def test_time_without_a_hub_is_no_silence(street: Street) -> None:
     await street.passes(300, events=1)
     await street.clock.advance(4 * 3600)
     street.heart = street.process()
-    await street.passes(600)
+    await street.passes(6600)
     assert await street.told() == []
     await street.passes(1800)
 
@@ -202,7 +251,7 @@ async def test_two_processes_tell_once(street: Street) -> None:
         other.beat("desk", WEBHOOK, 1)
         await other.look()
     assert await street.told() == []
-    for _ in range(12):
+    for _ in range(24):
         await street.passes(300)
         await other.look()
 
@@ -234,7 +283,7 @@ async def test_people_are_told_by_log_and_webhook(street: Street, caplog: pytest
     """
     await street.learn(2)
     await street.passes(300, events=1)
-    await street.passes(3600)
+    await street.passes(7200)
     posted: list[Any] = []
 
     async def send(request: Any, **_how: Any) -> Response:
@@ -251,18 +300,34 @@ async def test_people_are_told_by_log_and_webhook(street: Street, caplog: pytest
     assert said["data"]["text"] in [one.message for one in caplog.records]
 
 
-def test_the_rate_is_the_mean_of_the_same_hours() -> None:
+def test_the_rate_is_the_median_of_the_same_hours() -> None:
     """
-    Of four weeks at most, of those that are known; parts of hours count in part.
+    Of four weeks at most, of those that are known, and no more than in the hours beside it; whole hours only.
     """
     week, now = 7 * 24, 1000
-    counts = {now - week: 40, now - 2 * week: 20, now - 5 * week: 900, now + 1 - week: 10}
-    whole, half = (now * HOUR, (now + 1) * HOUR), (now * HOUR + HOUR // 2, (now + 2) * HOUR)
+    counts = {now + beside - week * back: 40 for beside in (-1, 0, 1) for back in (1, 2)}
+    counts |= {now - 5 * week: 900, now - 2 * week: 30, now - week: 3000}
+    ago, hour = (now - 2 * week - 2) * HOUR, (now * HOUR - 1, (now + 1) * HOUR)
 
-    assert usual(counts, 0, *whole) == 15.0  # the hour was quiet in two of the four weeks
-    assert usual(counts, (now - 2 * week - 1) * HOUR, *whole) == 30.0
-    assert usual(counts, (now - 2 * week - 1) * HOUR, *half) == 15.0 + 5.0
-    assert usual(counts, (now - week) * HOUR, *whole) is None
+    assert usual(counts, ago, *hour) == 40.0
+    assert usual(counts, 0, *hour) == 15.0  # quiet in two of the four weeks
+    assert usual(counts, ago, now * HOUR, (now + 2) * HOUR - 1) == 0.0  # of the first something was heard
+    assert usual(counts | {now + 1 - week: 0, now + 1 - 2 * week: 0}, ago, *hour) == 0.0
+    assert usual(counts, (now - week + 1) * HOUR, *hour) is None
+
+
+def test_a_changed_clock_is_no_silence() -> None:
+    """
+    An office opens at eight; after the clocks are changed that is an hour later for us, and nobody is told.
+    """
+    week, monday = 7 * 24, 100 * 7 * 24
+    counts = {hour: 80 for hour in range(monday) if hour % week // 24 < 5 and 7 <= hour % 24 < 16}
+    for day in range(5):
+        opens = monday + day * 24 + 8
+        missed = usual(counts, 0, (opens - 16) * HOUR, opens * HOUR + HOUR // 2)
+
+        assert missed is not None and missed < heartbeat.MISSED
+        counts |= {opens + hour: 80 for hour in range(9)}
 
 
 def test_a_connection_says_otherwise() -> None:

@@ -15,7 +15,7 @@ import bus as bus_room
 from connectors.contract import Call, Health
 from engine import Engine, machine
 from penstock.clock import SystemClock
-from penstock.errors import Rejected
+from penstock.errors import Rejected, Unavailable
 
 
 @asynccontextmanager
@@ -104,6 +104,36 @@ async def test_a_silent_connection_is_told(
 
     assert 'penstock_source_silent{connection="desk",source="*"} 1.0' in shown
     assert 'penstock_source_quiet_seconds{connection="desk",source="*"}' in shown
+
+
+async def test_what_came_before_a_stop_is_counted(world: Any) -> None:
+    """
+    It looks every half minute, and once more when it stops.
+    """
+    async with engine(world, silence={"desk": "usual"}) as made:
+        await made.start()
+        made._heartbeat.beat("desk", "webhook", 3)
+    counted = await world.ledger.beats("desk", "webhook", 0)
+
+    assert list(counted.values()) == [3]
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), ZeroDivisionError()])
+async def test_a_ledger_that_is_away_does_not_hold_up_a_stop(
+    world: Any, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The count of the last half minute is lost, which the log says, and the hub leaves.
+    """
+
+    async def away(*_args: Any, **_kw: Any) -> None:
+        raise error
+
+    async with engine(world, silence={"desk": "usual"}) as made:
+        await made.start()
+        monkeypatch.setattr(world.ledger, "beat", away)
+
+    assert "what sources sent last" in caplog.text
 
 
 async def test_an_engine_that_never_started_stops(world: Any) -> None:

@@ -193,9 +193,12 @@ def test_causes_are_found_by_an_index():
     database.executescript((Path(ledger.__file__).parent / "schema.sql").read_text())
     named = {"connection": "desk", "record": "35", "since": 0, "most": 20}
     plan = [row[3] for row in database.execute("EXPLAIN QUERY PLAN " + queries["causes"], named)]
+    named["heard_by"] = "p"
+    first, *_ = [row[3] for row in database.execute("EXPLAIN QUERY PLAN " + queries["unexplained"], named)]
     database.close()
 
     assert [step for step in plan if " w " in step] == [
         "SEARCH w USING INDEX writes_record (connection=? AND record=?)",
         "SEARCH w USING INDEX writes_version (connection=? AND version=? AND at>?)",
     ]
+    assert first == "SEARCH r USING INDEX runs_subject (subject=? AND created_at>?)"
