@@ -98,7 +98,7 @@ MUTANTS: dict[str, list[Patches]] = {
     "json-smuggling": [NO_SCHEMA],
     "link-exfiltration": [[(evidence, "places", lambda _text: iter(()))]],
     "markdown-structure": [without("links")],
-    "mentions": [without("mentions"), without("marks")],
+    "mentions": [without("mentions"), without("notes")],
     "multilingual": [[(conversation, "unsupported", lambda *_: ())]],
     "quoted-mail-and-turns": [without("marks")],
     "role-spoofing": [[(cleaning, "_TURNS", NEVER)]],
