@@ -46,9 +46,13 @@ def path_of(template: str, names: Mapping[str, str]) -> str:
 def absolute(base: str, url: str) -> str:
     """
     Return *url* under *base*; raises `Rejected` for another host: our credential stays at home.
+
+    A path is below that of *base*, also where a system that names the next page says all of it.
     """
     if url.startswith("/") and not url.startswith("//"):
-        return base + url
+        path = urlsplit(base).path
+        told = path and url.startswith((path + "/", path + "?"))
+        return (base.removesuffix(path) if told else base) + url
     full = urljoin(base + "/", url)
     if _origin(full) != _origin(base):
         raise Rejected(f"The system pointed to {_origin(full)!r}, which is not {_origin(base)!r}; nothing was sent.")

@@ -47,6 +47,9 @@ def test_missing_parts() -> None:
     ("url", "full"),
     [
         ("/things?page=2", BASE + "/things?page=2"),
+        ("/v2/things?page=2", BASE + "/things?page=2"),
+        ("/v2?page=2", BASE + "?page=2"),
+        ("/v20/things", BASE + "/v20/things"),
         ("https://api.example:8443/v2/things?page=2", "https://api.example:8443/v2/things?page=2"),
         ("https://API.example:8443/other", "https://API.example:8443/other"),
     ],
