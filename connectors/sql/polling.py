@@ -33,6 +33,7 @@ LASTING = 0.25  # of the overlap, that a reading may take until it begins at the
 PAGE = 200  # rows
 SEEN = 50_000  # rows of the overlap that a cursor remembers; what it forgets comes twice, and is recognised
 WITHIN = 20.0  # seconds one page may take
+_ENDLESS = ("infinity", "-infinity")
 LONG = 200  # characters of an id that stays as it is
 
 
@@ -54,6 +55,9 @@ class Table:
         columns: list[sa.ColumnClause[Any]] = [sa.column(column) for column in dict.fromkeys(chosen) if column]
         self._table = sa.table(table, *columns, schema=schema or None)
         self._columns = columns
+        self._when: list[sa.ColumnElement[bool]] = [self._time.is_not(None)]
+        if database.url.get_backend_name() == "postgresql":  # whose `infinity` is no time to its driver, nor to us
+            self._when.append(sa.cast(self._time, sa.Text).not_in(_ENDLESS))
 
     async def read(self, cursor: bytes | None) -> AsyncIterator[Page]:
         """
@@ -91,7 +95,7 @@ class Table:
         Return the cursor of a table as it is now: everything in it is seen.
         """
         known = utc(self._clock.now_ms())
-        last = sa.select(sa.func.max(self._time).label(self._time.name)).select_from(self._table)
+        last = sa.select(sa.func.max(self._time).label(self._time.name)).select_from(self._table).where(*self._when)
         newest = times.before_now((await self._rows(last, 1))[0][self._time.name], known)
         seen: dict[str, Any] = {}
         place: tuple[Any, Any] | None = None
@@ -113,7 +117,7 @@ class Table:
         return dict(met[-SEEN:])
 
     async def _page(self, since: Any, after: tuple[Any, Any] | None) -> Sequence[Row]:
-        wanted = sa.select(*self._columns).select_from(self._table).where(self._time.is_not(None))
+        wanted = sa.select(*self._columns).select_from(self._table).where(*self._when)
         if after is not None:
             time, number = after
             wanted = wanted.where(sa.or_(self._time > time, sa.and_(self._time == time, self._id > number)))

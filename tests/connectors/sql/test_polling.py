@@ -98,6 +98,20 @@ def test_a_time_is_no_later_than_now(kind: str) -> None:
     assert (found, type(found)) == (expected, type(expected))
 
 
+@pytest.mark.parametrize("shop", ["postgresql"], indirect=True)
+async def test_a_row_of_no_time_at_all(shop: Shop) -> None:
+    """PostgreSQL's `infinity`, which its driver cannot read, silences nothing, there or new."""
+    insert = "INSERT INTO outbox (at, kind, order_no, payload) VALUES ('{}', 'order.shipped', 1, '{{}}')"
+    shop.do(insert.format("infinity"))
+    _, cursor = await shop.read(None)
+    shop.do(insert.format("-infinity"))
+    shop.do(insert.format("infinity"))
+    shop.ship(2, at=dt.datetime.now(dt.UTC))
+    found, _ = await shop.read(cursor)
+
+    assert len(found) == 1
+
+
 async def test_an_odd_row_holds_up_no_other(shop: Shop) -> None:
     """It is set aside, once, with what is wrong, and those around it are events."""
     if shop.engine.dialect.name == "postgresql":
