@@ -11,13 +11,13 @@ from typing import Any
 from ai import AIError, Awaited, Batched, Paced
 from engine.approving import Undecided
 from engine.changes import RecordChanged
-from engine.delivering import Parked
 from engine.echoes import EchoPending
 from engine.gates import AtGate
 from engine.holds import Holds, Queued
 from engine.patience import LedgerDown
 from engine.rates import TooMany
 from engine.stations import station_of
+from engine.writing import Parked
 from ledger.contract import Claim, Ledger
 from ledger.limits import CapReached
 from ledger.returning import Failure

@@ -4,35 +4,32 @@ The writes of a run: each a step of the ledger, safe to meet again after a crash
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connectors import open_call
-from connectors.contract import Action, Call, Connector, Written
+from connectors.contract import Connector
 from engine.approving import APPROVED, ASKED, Approving
 from engine.changes import CHANGED, Before, Changes
-from engine.doubts import still_ours, with_fields
-from engine.echoes import value_hash
+from engine.doubts import in_doubt, still_ours, with_fields
 from engine.gates import Gates
-from engine.lookups import Lookups, through
-from engine.patience import ours
+from engine.lookups import Lookups
 from engine.progressing import Progressing
 from engine.stations import station
 from engine.watch import Watch
-from ledger.contract import Claim, Ending, Ledger, Step, WriteIntent
+from engine.writing import NotWritten, Outcome, Writing
+from ledger.contract import Claim, Ending, Ledger
 from ledger.returning import Newer
 from penstock.clock import Clock
-from penstock.errors import Rejected, UnknownOutcome
+from penstock.errors import Rejected
 from penstock.http import Http
 from pipelines.deliveries import DeliveryPlan
 from pipelines.plan import Plan
-from schemas.entries import Answer, AsideReason, Prompt, RunDetail, Verdict
+from schemas.entries import Answer, Prompt, RunDetail, Verdict
 from schemas.events import Event
 
-Outcome = dict[str, Any]
-"""`{"outcome": "delivered" | "unchanged" | "skipped" | "superseded" | "discarded", "why"?, "remote_id"?, "url"?, "already"?}`."""
+WHEN = "`when` was not true"
+UNLESS = "`unless` was true for the record as it is now"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +44,6 @@ class Delivered:
     """How the last one ended: to be kept together with the verdict."""
     wrote: frozenset[str] = frozenset()
     """The steps of those that stand in their systems now."""
-
-
-class Parked(UnknownOutcome):
-    """
-    Nobody can tell whether a blind write took effect; a person decides.
-    """
-
-    aside: AsideReason = "parked"
 
 
 class Delivering:
@@ -87,6 +76,9 @@ class Delivering:
         self._watch = watch
         self._fail = fail
         self.changes = Changes(plan, connectors=connectors, lookups=lookups)
+        self._writing = Writing(
+            plan, connectors=connectors, ledger=ledger, http=http, clock=clock, gates=gates, fail=fail
+        )
         self._approving = Approving(
             connectors=connectors,
             ledger=ledger,
@@ -94,8 +86,8 @@ class Delivering:
             clock=clock,
             gates=gates,
             fail=fail,
-            call=self._call,
-            write=self._write,
+            call=self._writing.call,
+            write=self._writing.write,
         )
 
     async def all(
@@ -205,139 +197,41 @@ class Delivering:
             return {"outcome": "superseded", "why": why}, None
         if delivery.step in changed:
             return _skipped(delivery, CHANGED)
-        if not delivery.wanted(scope):
-            return _skipped(delivery, "`when` was not true")
-        if delivery.needs_record and action.reads:
-            target = f"{delivery.connection}.{action.reads}"
-            found = await self._lookups.read(target, record, 1, run=claim.run, probing=probing, fresh=True)
-            scope["record"] = found[0]
+        if not await self._wanted(claim, delivery, record, scope, probing):
+            return _skipped(delivery, WHEN)
         lost = still_ours(detail, claim.generation, delivery.step, scope.get("record")) if delivery.fields else {}
         unwanted = delivery.unwanted(scope)
-        if unwanted and not lost:
-            return _skipped(delivery, "`unless` was true for the record as it is now")
-        args = with_fields(None if unwanted else delivery.render(scope), lost)
+        only_look = unwanted and not lost  # what an earlier try may have left behind is found, and nothing else written
+        if only_look and (action.approval or not in_doubt(detail, claim.generation, delivery.step)):
+            return _skipped(delivery, UNLESS)
+        args = with_fields(None if lost and unwanted else delivery.render(scope), lost)
         if args is None:
             return _skipped(delivery, "no field was left to set")
         self._gates.check(f"connection:{delivery.connection}", probing=probing)
         if action.approval is not None:
             return await self._approving.put(claim, delivery, action, record, args), None
-        return await self._step(claim, delivery, action, record, args, ends=ends, again=again)
-
-    async def _step(
-        self,
-        claim: Claim,
-        delivery: DeliveryPlan,
-        action: Action,
-        record: str,
-        args: Mapping[str, Any],
-        *,
-        ends: bool,
-        again: bool,
-    ) -> tuple[Outcome, Ending | None]:
-        digest = value_hash(args)
-        intent = WriteIntent(
-            connection=delivery.connection, record=record, fields=_fields(action, args), value_hash=digest
-        )
-        begun = self._ledger.step(
-            claim,
-            delivery.step,
-            kind="write",
-            action_class=action.idempotency,
-            timeout=action.timeout,
-            input_hash=digest,
-            write=intent,
-        )
-        async with begun as step:
-            if step.found == "done":
-                return step.result, None
-            last = step.last
-            if last is not None and last.value_hash == digest and step.found == "fresh" and not again:
-                outcome: Outcome = {"outcome": "unchanged", "why": f"{delivery.step}: the record has this already"}
-                return outcome, await self._end(step, outcome, args, last.version, ends=ends)
-            written = await through(
-                self._gates, delivery.connection, self._write(step, claim, delivery, action, record, args)
+        try:
+            return await self._writing.step(
+                claim, delivery, action, record, args, ends=ends, again=again, only_look=only_look
             )
-            self._fail("write:after-send")
-            outcome = {
-                "outcome": "delivered",
-                "remote_id": written.remote_id,
-                "url": written.url,
-                "already": written.already,
-            }
-            return outcome, await self._end(step, outcome, args, written.remote_id or written.version, ends=ends)
+        except NotWritten:
+            return _skipped(delivery, UNLESS)
 
-    async def _end(
-        self, step: Step, outcome: Outcome, args: Mapping[str, Any], version: str | None, *, ends: bool
-    ) -> Ending | None:
+    async def _wanted(
+        self, claim: Claim, delivery: DeliveryPlan, record: str, scope: dict[str, Any], probing: str | None
+    ) -> bool:
         """
-        End a step; one that *ends* its run does so in the run's own transaction.
+        Say whether `when` is true; puts the record as it is now into *scope*, where somebody wants to see it.
         """
-        if ends:
-            return step.ending(outcome, receipt=args, version=version)
-        await step.done(outcome, receipt=args, version=version)
-        return None
-
-    async def _write(
-        self,
-        step: Step,
-        claim: Claim,
-        delivery: DeliveryPlan,
-        action: Action,
-        record: str,
-        args: Mapping[str, Any],
-    ) -> Written:
-        call = self._call(step, claim, delivery, action, record)
-        if step.found == "unknown":
-            found = await self._look(step, delivery, action, record, call)
-            if found is not None:
-                return found
-        if delivery.show_progress and not claim.new and step.found == "fresh" and action.find is not None:
-            found = await action.find(record, delivery.mode, call)  # finds the placeholder of an earlier try as well
-            if found is not None:
-                return found
-        if action.idempotency != "keyed":
-            with ours():
-                await step.fence()
-        self._fail("write:before-send")
-        return await action.write(record, args, delivery.mode, call)
-
-    async def _look(
-        self, step: Step, delivery: DeliveryPlan, action: Action, record: str, call: Call
-    ) -> Written | None:
-        """
-        Find out what an earlier try left behind; None when it is safe to write.
-        """
-        remembered = action.key_lifetime is None or self._age(step, action) < action.key_lifetime / 2
-        if action.idempotency == "keyed" and remembered:
-            return None
-        if action.find is not None:
-            await self._clock.sleep(max(0.0, (step.quiet_at - self._clock.now_ms()) / 1000))
-            return await action.find(record, delivery.mode, call)
-        if delivery.on_unknown == "park":
-            raise Parked(f"{delivery.step}: a write was begun and nobody can tell whether it took effect")
-        return None
-
-    def _age(self, step: Step, action: Action) -> float:
-        """
-        Return seconds since the earlier request was begun.
-        """
-        return (self._clock.now_ms() - step.quiet_at) / 1000 + action.timeout
-
-    def _call(self, step: Step, claim: Claim, delivery: DeliveryPlan, action: Action, record: str) -> Call:
-        def fence() -> None:
-            with ours():
-                step.local_fence()
-
-        slot = f"{claim.tenant}\x00{self._plan.identity}\x00{delivery.step}\x00{record}"
-        return open_call(
-            self._connectors[delivery.connection],
-            self._http,
-            key=step.key,
-            slot=hashlib.sha256(slot.encode()).hexdigest()[:32],
-            timeout=action.timeout,
-            fence=fence,
-            clock=self._clock,
-        )
+        first = delivery.needs_record_first
+        if not first and not delivery.wanted(scope):
+            return False
+        action = self._connectors[delivery.connection].actions[delivery.action]
+        if delivery.needs_record and action.reads:
+            target = f"{delivery.connection}.{action.reads}"
+            found = await self._lookups.read(target, record, 1, run=claim.run, probing=probing, fresh=True)
+            scope["record"] = found[0]
+        return not first or delivery.wanted(scope)
 
 
 def _done(detail: RunDetail | None, claim: Claim) -> dict[str, Outcome]:
@@ -364,11 +258,3 @@ def _verdict(outcomes: Sequence[Outcome]) -> tuple[Verdict, str | None]:
             told = next((outcome["why"] for outcome in found if outcome.get("why")), None)
             return verdict, None if verdict == "unchanged" else told
     return "skipped", "; ".join(outcome.get("why", "") for outcome in outcomes) or None
-
-
-def _fields(action: Action, args: Mapping[str, Any]) -> dict[str, str]:
-    """
-    Return which fields the echo will report as changed, with the hash of the value written.
-    """
-    written = {name: value_hash(value) for name, value in args.get("fields", {}).items()}
-    return written | {name: value_hash(args.get("text")) for name in action.touches if name not in written}

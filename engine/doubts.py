@@ -31,6 +31,14 @@ def still_ours(
     }
 
 
+def in_doubt(detail: RunDetail | None, generation: int, step: str) -> bool:
+    """
+    Say whether an earlier try of *step* may have taken effect, and nobody heard of it.
+    """
+    steps = detail.steps if detail is not None else ()
+    return any((one.step, one.generation) == (step, generation) and one.state in ("intent", "unknown") for one in steps)
+
+
 def with_fields(args: dict[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     Return the arguments *args* with *fields* besides those they set; None when there is nothing at all.

@@ -52,6 +52,13 @@ class DeliveryPlan:
             return str(scope["event"]["subject"])
         return str(self.record.evaluate({"event": scope["event"]}))
 
+    @property
+    def needs_record_first(self) -> bool:
+        """
+        Whether nobody can tell whether it is wanted before the record was read.
+        """
+        return self.when is not None and "record" in self.when.roots
+
     def wanted(self, scope: Mapping[str, Any]) -> bool:
         """
         Return whether `when` is true, or absent.

@@ -46,7 +46,7 @@ class Hall:
         self.world.gates = Gates(ledger or self.ledger, self.clock)
         runner: Runner = self.world.runner(ledger or self.ledger, **changes)
         runner.plan = dataclasses.replace(runner.plan, name=name)
-        for part in (runner._judging, runner._delivering):
+        for part in (runner._judging, runner._delivering, runner._delivering._writing):
             part._plan = runner.plan
         return runner
 

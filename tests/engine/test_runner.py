@@ -83,6 +83,41 @@ async def test_unless_reads_the_record_as_it_is_now(world: Any, ticket: Any) -> 
     assert "unless" in detail.run.error
 
 
+@pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.parametrize("idempotency", ["read-back", "keyed"])
+async def test_unless_does_not_hide_what_was_written(world: Any, ticket: Any, arrived: bool, idempotency: str) -> None:
+    """
+    The answer to a write was lost and the ticket was solved meanwhile: a note that stands there is delivered, and
+    one that does not is not written any more.
+    """
+    world.desk.idempotency = idempotency
+    deliver = [{"to": "desk.note", "template": "note.j2", "unless": "record.status == 'solved'"}]
+    world.desk.trouble["written" if arrived else "write"] = [UnknownOutcome("cut")]
+    runner = world.runner(deliver=deliver)
+    waiting = await world.run(runner, ticket())
+    world.desk.records["35"]["status"] = "solved"
+    await world.resume(runner)
+    detail = await world.ledger.detail(waiting.run.run)
+
+    assert len(world.desk.notes) == arrived
+    if idempotency == "read-back":
+        assert detail.run.verdict == ("delivered" if arrived else "skipped")
+    assert arrived or "unless" in detail.run.error
+
+
+async def test_when_sees_the_record(world: Any, ticket: Any) -> None:
+    """
+    As it is now, not as the event has it.
+    """
+    deliver = [{"to": "desk.note", "template": "note.j2", "when": "record.status == 'solved'"}]
+    new = await world.run(world.runner(deliver=deliver), ticket("1"))
+    world.desk.records["35"]["status"] = "solved"
+    solved = await world.run(world.runner(deliver=deliver), ticket("2"))
+
+    assert (new.run.verdict, new.run.error) == ("skipped", "desk.note: `when` was not true")
+    assert solved.run.verdict == "delivered", solved.run.error
+
+
 async def test_when_sees_the_answer(world: Any, ticket: Any) -> None:
     """
     A delivery whose `when` is false is not carried out, and another one may be.

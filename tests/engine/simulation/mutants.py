@@ -11,7 +11,7 @@ from unittest import mock
 
 from bus.contract import Message
 from engine import arrivals, executor, intake
-from engine.delivering import Delivering
+from engine.writing import Writing
 from ledger import book, claims, lanes, money, pickup
 from ledger.claims import Claimant
 from ledger.connection import Connection
@@ -83,7 +83,7 @@ async def revoked_and_remembered(self: intake.Intake, partitions: Any) -> None:
     self.marks.update(marks)
 
 
-async def not_looked_for(self: Delivering, *_given: Any) -> None:
+async def not_looked_for(self: Writing, *_given: Any) -> None:
     """
     After an unknown outcome the write is sent again, without a look.
     """
@@ -110,7 +110,7 @@ MUTANTS: dict[str, list[tuple[Any, str, Any]]] = {
     "an offset is passed before its run is kept": [(executor.Executor, "_work", passed_before_it_ran)],
     "what runs elsewhere is not adopted": [(arrivals.Arrivals, "_seen", not_adopted)],
     "a partition comes back with its old marks": [(intake.Intake, "revoked", revoked_and_remembered)],
-    "no look before a write is sent again": [(Delivering, "_look", not_looked_for)],
+    "no look before a write is sent again": [(Writing, "_look", not_looked_for)],
     "a claim of unknown fate is forgotten": [(book.Book, "_claimant", forgotten_claim)],
     "reservations of the dead are not swept": [(money, "sweep", nothing)],
 }
