@@ -186,12 +186,13 @@ class Dovecot:
         Put a mail into a user's inbox, as a delivery agent does.
         """
         box = self.folder / "mail" / user
-        for part in ("tmp", "new", "cur"):
-            (box / part).mkdir(parents=True, exist_ok=True)
+        parts = [box / part for part in ("tmp", "new", "cur")]
+        for part in parts:
+            part.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns()}.M{os.getpid()}.here"
         (box / "tmp" / name).write_bytes(raw)
         if self._owner:
-            for path in (box, *box.iterdir(), box / "tmp" / name):
+            for path in (box, *parts, box / "tmp" / name):  # no more: what Dovecot makes there comes and goes
                 shutil.chown(path, *self._owner)
         (box / "tmp" / name).rename(box / "new" / name)
 
