@@ -187,6 +187,8 @@ class Edge:
             return
         kind = self._kind(response, what, write=write)
         said = f"{what}: {response.status}{self._excerpt(response)}"
+        if kind == "unknown-outcome" and response.status == 503:
+            raise errors.Away(said)
         if kind == "unavailable":
             raise self._later(response, said, budget)
         self._raise(kind, said)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from engine.patience import firmly
 from ledger.contract import Ledger
 from penstock.clock import Clock
-from penstock.errors import Unavailable
+from penstock.errors import Unavailable, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,12 @@ class AtGate(Unavailable):
     def __init__(self, gate: str, why: str) -> None:
         super().__init__(why)
         self.gate = gate
+
+
+class InDoubtAtGate(AtGate, UnknownOutcome):
+    """
+    The same of a write that may have taken effect, and is safe to send again.
+    """
 
 
 @dataclass(slots=True)

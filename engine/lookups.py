@@ -14,9 +14,9 @@ import orjson
 
 from connectors import open_call
 from connectors.contract import Call, Connector, Lookup, Record
-from engine.gates import AtGate, Gates
+from engine.gates import AtGate, Gates, InDoubtAtGate
 from penstock.clock import Clock
-from penstock.errors import AuthFailed, Conflict, Crowded, NotFound, Unavailable
+from penstock.errors import AuthFailed, Away, Conflict, Crowded, NotFound, Unavailable
 from penstock.http import Http
 
 CACHED = 2_000  # lookup results kept at most
@@ -27,9 +27,11 @@ Fetch = Callable[[str, str, int], Awaitable[list[Record]]]
 """`fetch("helpdesk.organization", by, most)`."""
 
 
-async def through(gates: Gates, connection: str, work: Awaitable[T]) -> T:
+async def through(gates: Gates, connection: str, work: Awaitable[T], *, keyed: bool = False) -> T:
     """
     Await *work* on a connection: an outage shuts its gate, an answer opens it, our own limit says nothing.
+
+    A *keyed* write waits there, too, where nobody can tell whether it took effect; others have to be looked for.
     """
     gate = f"connection:{connection}"
     try:
@@ -41,6 +43,11 @@ async def through(gates: Gates, connection: str, work: Awaitable[T]) -> T:
             gate, str(error), retry_after=getattr(error, "retry_after", None), auth=isinstance(error, AuthFailed)
         )
         raise AtGate(gate, str(error)) from error
+    except Away as error:
+        await gates.shut(gate, str(error))
+        if keyed:
+            raise InDoubtAtGate(gate, str(error)) from error
+        raise
     except (NotFound, Conflict):
         await gates.worked(gate)  # it said no, so it is there
         raise

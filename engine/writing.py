@@ -100,9 +100,9 @@ class Writing:
             if last is not None and last.value_hash == digest and step.found == "fresh" and not again:
                 outcome: Outcome = {"outcome": "unchanged", "why": f"{delivery.step}: the record has this already"}
                 return outcome, await self._end(step, outcome, args, last.version, ends=ends)
-            written = await through(
-                self._gates, delivery.connection, self.write(step, claim, delivery, action, record, args, only_look)
-            )
+            writing = self.write(step, claim, delivery, action, record, args, only_look)
+            keyed = action.idempotency == "keyed"
+            written = await through(self._gates, delivery.connection, writing, keyed=keyed)
             self._fail("write:after-send")
             outcome = {
                 "outcome": "delivered",

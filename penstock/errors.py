@@ -109,6 +109,12 @@ class UnknownOutcome(EdgeError):
     """
 
 
+class Away(UnknownOutcome):
+    """
+    A write was answered that the system is away. A proxy says so, too, of what it had passed on.
+    """
+
+
 class Fenced(PenstockError):
     """
     Another worker owns this lane now; this one must drop what it holds.

@@ -27,6 +27,7 @@ from connectors.settings import Settled
 from penstock.clock import Clock
 from penstock.errors import (
     AuthFailed,
+    Away,
     Conflict,
     Crowded,
     EdgeError,
@@ -228,7 +229,8 @@ class Client:
         if status in (409, 412):
             return Conflict(said)
         if status >= 500 or status < 300:
-            return (UnknownOutcome if write else Unavailable)(said)
+            unknown = Away if status == 503 else UnknownOutcome
+            return (unknown if write else Unavailable)(said)
         return Rejected(said)
 
     def _wait(self, headers: Mapping[str, str]) -> float | None:

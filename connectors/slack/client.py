@@ -25,6 +25,7 @@ from connectors.slack.session import session
 from penstock.clock import Clock
 from penstock.errors import (
     AuthFailed,
+    Away,
     Conflict,
     Crowded,
     EdgeError,
@@ -193,7 +194,8 @@ class Slack:
         if code in _UNKNOWN or not code or status >= 500:
             if 400 <= status < 500:
                 return Rejected(said)
-            return (UnknownOutcome if write else Unavailable)(f"{said} (no proper answer)" if not code else said)
+            unknown = Away if status == 503 and not code else UnknownOutcome
+            return (unknown if write else Unavailable)(f"{said} (no proper answer)" if not code else said)
         return Rejected(said)
 
     def _wait(self, headers: Mapping[str, str]) -> float | None:

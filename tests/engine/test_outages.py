@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from ai import AIError
+from connectors.contract import Written
 from engine import Gates
 from ledger.contract import Cap, Claim
 from ledger.limits import CapReached
 from ledger.session import OpenStep
-from penstock.errors import AuthFailed, Crowded, NotFound, Unavailable
+from penstock.errors import AuthFailed, Away, Crowded, NotFound, Unavailable
 from tests.engine.bench import Flaky
 
 SECTIONS = {"ticket": {"from": "event.data"}, "customer": {"fetch": "desk.customer", "by": "event.data.org_id"}}
@@ -291,3 +292,43 @@ async def test_a_full_disk_does_not_pay_twice(world: Any, ticket: Any) -> None:
     detail = await world.run(world.runner(), ticket())
 
     assert (detail.run.verdict, world.model.asked, full) == ("delivered", 1, [0])
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.parametrize("idempotency", ["keyed", "read-back", "blind"])
+async def test_a_system_that_says_it_is_away(world: Any, ticket: Any, idempotency: str, arrived: bool) -> None:
+    """
+    Of a write that may have arrived all the same: others wait at the gate, and it stands there once, whatever its
+    class; only a blind one is left to a person.
+    """
+    world.desk.idempotency, world.desk.findable = idempotency, idempotency == "read-back"
+    seen: set[str] = set()
+
+    async def writing(record: str, args: Any, mode: Any, call: Any) -> Any:
+        if call.key in seen and idempotency == "keyed":
+            return Written(remote_id="n1", already=True)  # as the system does that knows the key
+        seen.update({call.key} if arrived or not away else ())
+        if arrived or not away:
+            world.desk.notes.append((call.key, record, args["text"]))
+        if away:
+            away.pop()
+            raise Away("503")
+        return Written(remote_id="n1")
+
+    away = ["once", "twice"] if idempotency != "blind" else ["once"]
+    world.desk._write = writing
+    runner = world.runner()
+    waiting = await world.run(runner, ticket("1"))
+    shut = [gate.gate for gate in await world.ledger.gates()]
+    behind = await world.run(runner, ticket("2", subject="36"))
+    for _ in range(8):
+        await world.resume(runner)
+    detail = await world.ledger.detail(waiting.run.run)
+
+    assert shut == ["connection:desk"]
+    assert (behind.run.state, behind.run.reason) == ("waiting", "outage")
+    assert (detail.run.state, detail.run.reason or detail.run.verdict) == (
+        ("aside", "parked") if idempotency == "blind" else ("final", "delivered")
+    )
+    assert sum(note[1] == "35" for note in world.desk.notes) == (arrived if idempotency == "blind" else 1)
+    assert (await world.ledger.detail(behind.run.run)).run.verdict == "delivered"

@@ -90,10 +90,10 @@ async def test_it_is_asked_after_the_delivery(desk: Any, ticket: Any) -> None:
     assert noted == [0, 1]
     assert [note[2] for note in desk.desk.notes] == ["It is calm."]
     assert (detail.run.verdict, models(desk)) == ("delivered", ["small", "large"])
-    assert [(step.step, step.state) for step in detail.steps] == [
+    assert sorted((step.step, step.state) for step in detail.steps) == [  # two may begin in one millisecond
         ("ask", "done"),
-        ("desk.note", "done"),
         (SHADOW, "done"),
+        ("desk.note", "done"),
     ]
     assert await pairs(desk) == [(True, False)]
     assert detail.run.cost == sum(call.cost for call in detail.calls)
