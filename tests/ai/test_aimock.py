@@ -92,6 +92,7 @@ async def test_a_slow_answer(others: Desk, server: Aimock, model: str) -> None:
     """
     An answer that takes longer than the ask may is `timeout`; one that does not is an answer.
     """
+    await others.ask(model=model, timeout=20)  # signed in and connected, which may take a while of its own
     server.chaos(latencyMs=700)
 
     with pytest.raises(AIError) as caught:
