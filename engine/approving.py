@@ -135,7 +135,8 @@ class Approving:
             if step.found == "done":
                 return
             writing = self._write(step, claim, delivery, action, draft.record, draft.args)
-            written = await through(self._gates, delivery.connection, writing)
+            keyed = action.idempotency == "keyed"
+            written = await through(self._gates, delivery.connection, writing, keyed=keyed)
             self._fail("write:after-send")
             outcome = {"outcome": ASKED, "remote_id": written.remote_id, "url": written.url}
             await step.done(outcome, receipt=dict(draft.args), version=written.version)
@@ -164,7 +165,7 @@ class Approving:
             if step.found == "done":
                 return dict(step.result)
             sending = self._send(step, claim, delivery, action, draft, args, decision)
-            written = await through(self._gates, delivery.connection, sending)
+            written = await through(self._gates, delivery.connection, sending, keyed=approval.find is None)
             self._fail("write:after-send")
             outcome = {
                 "outcome": "delivered",

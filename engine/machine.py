@@ -278,11 +278,14 @@ class Engine:
     async def _refuse(self, connection: str, event: Event, why: str) -> None:
         """
         Let an event that cannot travel end as a dead letter of every pipeline that wants it.
+
+        One that came without its data is judged by its type alone: `where` and `changed` would judge what is not there.
         """
         for name, plan in self._plans.items():
             if plan.connection == connection:
                 runner = self.runners[name]
-                verdict, told = runner.judge(event) or ("dead", f"event {event.id}: {why}")
+                judged = runner.judge(event) if event.data or event.type not in plan.events else None
+                verdict, told = judged or ("dead", f"event {event.id}: {why}")
                 await self._ledger.conclude(runner.offer(event), verdict, told)
 
     async def _identify(self) -> list[bool]:

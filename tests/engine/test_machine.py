@@ -153,3 +153,33 @@ async def test_a_stop_leaves_no_task_behind(world: Any) -> None:
         await made.start()
         assert asyncio.all_tasks() != before
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "verdict"),
+    [
+        ({}, True, "dead"),
+        ({}, False, "dead"),
+        ({"type": "ticket.deleted"}, False, "filtered"),
+        ({"actor": "4711"}, True, "own-write"),
+        ({"data": {"status": "solved"}}, True, "filtered"),
+    ],
+)
+async def test_what_cannot_travel_is_dead_where_it_is_wanted(
+    world: Any, ticket: Any, changes: dict[str, Any], data: bool, verdict: str
+) -> None:
+    """
+    It says why; without its data nobody can say that `where` or `changed` would have kept it back.
+    """
+    plan = world.plan(trigger__where="event.data.status == 'new'", trigger__changed=None if data else ["status"])
+    event = ticket("1", **changes) if data else ticket("1", **changes | {"data": {}})
+    async with engine(world) as made:
+        made._plans["p"] = plan  # type: ignore[index]
+        made.runners["p"] = world.runner(
+            trigger__where="event.data.status == 'new'", trigger__changed=None if data else ["status"]
+        )
+        await made._refuse("desk", event, "it is too large")
+        found = await world.ledger.detail(made.runners["p"].offer(event).run)
+
+    assert found.run.verdict == verdict
+    assert verdict != "dead" or "it is too large" in found.run.error
