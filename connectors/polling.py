@@ -298,10 +298,11 @@ class Poll:
         """
         Return the events of one record; each that does not fit is *refused*, and costs none of the others.
         """
+        before = len(refused)
 
         def odd(error: Exception, rule: EventRule, seen: Scope) -> None:
             log.error("poll %s: an event of record %r does not fit and is not made: %s", self.name, record, error)
-            number = f"{self.name}/{state}/{len(refused)}"
+            number = f"{self.name}/{state}/{len(refused) - before}"  # the same in every page that holds the record
             event = unfit(rule, seen, number=number, subject=record, time=utc(self.clock.now_ms()))
             refused.append((event, f"the poll {self.name!r} gave what is none: {error}"))
 

@@ -187,12 +187,17 @@ async def test_what_does_not_fit_is_refused_where_people_see_it(clock: ManualClo
     system.change("wrong", 1, name=5)
     system.change("right", 2)
     refused: list[tuple[Event, str]] = []
+    first = cursor
     for _ in range(2):
         async for page in source.read(cursor, system):  # type: ignore[arg-type]
             refused += page.refused
             cursor = page.cursor or cursor
 
     ((event, why),) = refused
+    system.change("another", 0, name=7)
+    again = [one async for page in source.read(first, system) for one, _ in page.refused]  # type: ignore[arg-type]
+    assert event.id in {one.id for one in again}, "after a crash the same page gives the same dead letter"
+    assert len({one.id for one in again}) == 2
     assert (event.type, event.subject, event.data) == ("thing.updated", "wrong", {})
     assert event.id.startswith("odd/")
     assert "the poll 'things' gave what is none" in why
